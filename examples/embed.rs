@@ -24,7 +24,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         settings: config::settle(&nothing, &nothing, Some(&project), &nothing)?,
         storage: storage.clone(),
         sink: Arc::new(|event: &Event, _: &[Message]| println!("{}", event.body.type_name())),
-        cassette: CassetteMode::Replay { file: here.join("examples/researcher.cassette"), tools: false, effects: true },
+        cassette: CassetteMode::Replay {
+            file: here.join("examples/researcher.cassette"),
+            tools: false,
+            effects: true,
+            part: None,
+        },
         ..Options::new(project.experts, here.to_owned())
     };
     let input = RunInput::new("researcher".parse()?, "Which owls in examples/library hunt at night?");

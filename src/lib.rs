@@ -27,7 +27,7 @@
 //!     // Every event, as it happens.
 //!     sink: Arc::new(|event: &Event, _: &[Message]| println!("{}", event.body.type_name())),
 //!     // Without this line, the provider whose key is in `environment` is asked.
-//!     cassette: CassetteMode::Replay { file: here.join("examples/researcher.cassette"), tools: false, effects: true },
+//!     cassette: CassetteMode::Replay { file: here.join("examples/researcher.cassette"), tools: false, effects: true, part: None },
 //!     ..Options::new(project.experts, here.to_owned())
 //! };
 //! let input = RunInput::new("researcher".parse()?, "Which owls in examples/library hunt at night?");

@@ -3,7 +3,10 @@
 //! Read from catalogues in TOML: one comes with the program, another may be the user's. Any other model may be used as
 //! well; nothing is known of it then.
 
+mod excerpt;
 mod file;
+
+pub use excerpt::CatalogueExcerpt;
 
 use std::ops::Range;
 use std::sync::OnceLock;

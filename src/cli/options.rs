@@ -329,7 +329,9 @@ impl SessionArgs {
     /// write or run.
     pub fn cassette(&self, folder: &Path, effects: bool) -> CassetteMode {
         match (&self.record, &self.replay) {
-            (_, Some(file)) => CassetteMode::Replay { file: folder.join(file), tools: self.replay_tools, effects },
+            (_, Some(file)) => {
+                CassetteMode::Replay { file: folder.join(file), tools: self.replay_tools, effects, part: None }
+            }
             (Some(file), None) => CassetteMode::Record(folder.join(file)),
             (None, None) => CassetteMode::None,
         }

@@ -386,6 +386,7 @@ impl Setup {
             workspace: self.workspace,
             root: self.places.root,
             context_folders: self.context_folders,
+            recorded_context: None,
             storage: self.storage,
             off_limits: self.off_limits,
             proxy: self.proxy,

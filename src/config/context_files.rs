@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 use super::error::{ConfigError, position, quoted};
 use super::read_file::is_absence;
 use super::reader::{Diagnostics, Node};
+use serde::{Deserialize, Serialize};
+
 use crate::expert::ContextFile;
 use crate::hex;
 
@@ -35,7 +37,8 @@ pub struct ContextPlaces<'a> {
 }
 
 /// The context files of an expert, those nearest to the files that are sent along last.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct ContextFiles {
     /// Each with its text, which may be cut.
     pub files: Vec<(ContextFile, String)>,

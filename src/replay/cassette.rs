@@ -11,8 +11,11 @@ use serde_json::Value;
 use super::ReplayError;
 use super::change::ValueChange;
 use super::events::Events;
+use crate::checkpoint::Status;
+use crate::content::Content;
 use crate::expert::ExpertKey;
 use crate::fact::Stamp;
+use crate::id::{CheckpointId, JobId, RunId};
 use crate::json_text;
 use crate::permission::CallDecision;
 use crate::provider::http::transport::TransportError;
@@ -20,8 +23,13 @@ use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 const FORMAT: &str = "perstack-cassette";
-/// Version 2 records the tools that servers offer too, version 3 the differences of a request from the one before it.
-const VERSION: u32 = 3;
+/// Version 2 records the tools that servers offer too, version 3 the differences of a request from the one before it,
+/// version 4 all that a job was run with, its end, and the home folder's path as a placeholder.
+const VERSION: u32 = 4;
+/// Most bytes of a first line that are read to recognise a cassette.
+pub(super) const MAX_HEADER: u64 = 64 << 10;
+/// The first version that hides the home folder.
+const HIDES_HOME: u64 = 4;
 
 /// The provider, model and start of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +41,8 @@ pub struct CassetteHeader {
     pub model_is_explicit: bool,
     /// Time and randomness of the recording's start: all other stamps follow from it.
     pub started: Stamp,
+    /// The home folder's path is written as a placeholder. False for older cassettes.
+    pub hides_home: bool,
 }
 
 /// The header as it is written.
@@ -80,7 +90,8 @@ impl CassetteHeader {
         if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
             return Err(ReplayError::NoCassette { path: path.to_owned() });
         }
-        if let Some(version) = value.get("version").and_then(Value::as_u64).filter(|v| *v > u64::from(VERSION)) {
+        let version = value.get("version").and_then(Value::as_u64).unwrap_or_default();
+        if version > u64::from(VERSION) {
             return Err(ReplayError::Newer { path: path.to_owned(), version, supported: VERSION });
         }
         let line: HeaderLine = serde_json::from_value(value).map_err(|error| ReplayError::Damaged {
@@ -89,7 +100,8 @@ impl CassetteHeader {
             what: error.to_string(),
         })?;
         let started = Stamp { at: line.started_at, seed: line.seed };
-        Ok(Self { provider: line.provider, model: line.model, model_is_explicit: line.model_is_explicit, started })
+        let HeaderLine { provider, model, model_is_explicit, .. } = line;
+        Ok(Self { provider, model, model_is_explicit, started, hides_home: version >= HIDES_HOME })
     }
 
     /// Returns whether `line` is the first line of a cassette, of any version.
@@ -102,10 +114,45 @@ impl CassetteHeader {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "camelCase")]
 pub(super) enum Record {
+    Start(Box<RecordedStart>),
     Exchange(Exchange),
     Tool(ToolExchange),
     Offer(Offer),
     Permission(PermissionRecord),
+    End(EndRecord),
+}
+
+/// The beginning of a job, or of its continuation: all that it was run with, besides what follows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedStart {
+    pub job_id: JobId,
+    /// The coordinator's Run, of a job that begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The checkpoint that the job is continued from; none at its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<CheckpointId>,
+    pub expert: ExpertKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Images and files that were sent with the query.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<Content>,
+    /// The query is a person's answer to a call.
+    #[serde(default)]
+    pub is_answer: bool,
+    /// Time and randomness that a continuation's stamps follow from; those of a beginning are in the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Stamp>,
+    /// The job's options, in the runtime's form.
+    pub options: Value,
+}
+
+/// The end of a job, or of what was recorded of it at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct EndRecord {
+    pub status: Status,
 }
 
 /// A request to a model and its answer.

@@ -11,10 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::cassette::{Exchange, Record, RecordedRequest};
+use super::cassette::{Exchange, MAX_HEADER, Record, RecordedRequest, RecordedStart};
 use super::digest::Digest;
 use super::kept::KeptBody;
 use super::{CassetteHeader, ReplayError};
+use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
 use crate::tool::ToolCall;
 
@@ -31,6 +32,18 @@ pub struct Cassette {
     pub(super) tools: Vec<(Place, Digest)>,
     pub(super) offers: IndexMap<ExpertKey, Vec<Place>>,
     pub(super) decisions: Vec<(Place, Digest)>,
+    /// The exchanges of all parts.
+    pub(super) recorded_exchanges: u64,
+    parts: Vec<Part>,
+    /// The number of the last whole line.
+    last_line: u64,
+}
+
+/// A part of a recording: a job's beginning, or a continuation of it.
+#[derive(Debug)]
+struct Part {
+    start: Place,
+    end: Option<Status>,
 }
 
 /// The place of a record.
@@ -46,23 +59,85 @@ impl Cassette {
     /// # Errors
     /// [`ReplayError::NoCassette`], [`ReplayError::Newer`], [`ReplayError::Damaged`] or the system's error.
     pub fn load(path: &Path) -> Result<Self, ReplayError> {
+        Self::load_part(path, None)
+    }
+
+    /// Reads a cassette for one part of it alone: 0 is the beginning of its job, the others are its continuations.
+    ///
+    /// # Errors
+    /// As [`Cassette::load`].
+    pub fn load_part(path: &Path, wanted: Option<usize>) -> Result<Self, ReplayError> {
         let (header, mut lines) = Lines::open(path)?;
         let file = Mutex::new(BufReader::new(File::open(path).map_err(ReplayError::io("read", path))?));
-        let (exchanges, tools, offers, decisions) = (Vec::new(), Vec::new(), IndexMap::new(), Vec::new());
-        let mut cassette = Self { path: path.to_owned(), header, file, exchanges, tools, offers, decisions };
+        let mut cassette = Self {
+            path: path.to_owned(),
+            header,
+            file,
+            exchanges: Vec::new(),
+            tools: Vec::new(),
+            offers: IndexMap::new(),
+            decisions: Vec::new(),
+            recorded_exchanges: 0,
+            parts: Vec::new(),
+            last_line: 0,
+        };
         let mut bodies = Bodies::default();
         while let Some((place, record)) = lines.record()? {
+            cassette.last_line = place.line;
+            let is_wanted = wanted.is_none_or(|wanted| wanted == cassette.parts.len().saturating_sub(1));
             match record {
+                Record::Start(start) => {
+                    if let Some(started) = start.started.filter(|_| wanted == Some(cassette.parts.len())) {
+                        cassette.header.started = started;
+                    }
+                    cassette.parts.push(Part { start: place, end: None });
+                }
                 Record::Exchange(exchange) => {
                     let digest = bodies.follow(exchange, path, place)?.1;
-                    cassette.exchanges.push((place, digest));
+                    if is_wanted {
+                        cassette.exchanges.push((place, digest));
+                    }
                 }
+                Record::End(end) => {
+                    if let Some(part) = cassette.parts.last_mut() {
+                        part.end = Some(end.status);
+                    }
+                }
+                _ if !is_wanted => {}
                 Record::Tool(tool) => cassette.tools.push((place, digest_of(&tool.call))),
                 Record::Permission(record) => cassette.decisions.push((place, digest_of(&record.call))),
                 Record::Offer(offer) => cassette.offers.entry(offer.expert).or_default().push(place),
             }
         }
+        cassette.recorded_exchanges = bodies.exchanges;
         Ok(cassette)
+    }
+
+    /// The number of parts that its job was recorded in; none in older cassettes.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The beginning of a part.
+    ///
+    /// # Errors
+    /// [`ReplayError::NoStart`], or as [`Cassette::load`].
+    pub fn start(&self, part: usize) -> Result<RecordedStart, ReplayError> {
+        let Some(found) = self.parts.get(part) else { return Err(ReplayError::NoStart { path: self.path.clone() }) };
+        match self.record(found.start)? {
+            Record::Start(start) => Ok(*start),
+            _ => Err(self.changed()),
+        }
+    }
+
+    /// The status in which a part ended; none for a recording that was cut short.
+    pub fn end(&self, part: usize) -> Option<Status> {
+        self.parts.get(part)?.end
+    }
+
+    /// The number of the last whole line.
+    pub fn last_line(&self) -> u64 {
+        self.last_line
     }
 
     /// The provider, model and start of the recording.
@@ -182,7 +257,7 @@ impl Lines {
         let reader = BufReader::new(File::open(path).map_err(ReplayError::io("read", path))?);
         let next = Place { offset: 0, line: 1 };
         let mut lines = Self { path: path.to_owned(), reader, line: Vec::new(), next };
-        lines.read(super::record::MAX_HEADER)?;
+        lines.read(MAX_HEADER)?;
         let header = CassetteHeader::of_line(&lines.line, path)?;
         Ok((header, lines))
     }

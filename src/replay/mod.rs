@@ -4,13 +4,20 @@
 //! A cassette is JSON Lines: a [`CassetteHeader`], then one record a line, written as it happens.
 //!
 //! ```text
-//! {"format":"perstack-cassette","version":3,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
+//! {"format":"perstack-cassette","version":4,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
+//! {"record":"start","jobId":"…","runId":"…","expert":"librarian","query":"…","options":{"experts":{…},…}}
 //! {"record":"offer","expert":"librarian","tools":[…]}
 //! {"record":"exchange","number":1,"request":{"path":"/v1/messages","conversation":1,"body":{…}},"response":{…}}
 //! {"record":"tool","call":{…},"result":{…}}
 //! {"record":"exchange","number":2,"request":{"path":"/v1/messages","conversation":1,
 //!   "changes":{"messages":{"keep":1,"items":[{"now":{…}},{"now":{…}}]}}},"response":{"status":200,"headers":[…],"body":"…"}}
+//! {"record":"end","status":"completed"}
 //! ```
+//!
+//! A `start` ([`RecordedStart`]) has all that the job is run with, so that the cassette is enough to run it again. When the
+//! job is continued, by a person's answer or another message, the continuation is a further part of the same cassette: a
+//! `start` that names its checkpoint, and what follows. Delegates need no records of their own: their Runs follow from
+//! the calls. Without an `end`, a recording was cut short. Older cassettes have neither.
 //!
 //! The first request of a conversation is whole; a later one has the changes of its body from the one before it, or of a
 //! new conversation from another (`from`). A change of a value is the value (`now`), no value (`gone`), the changes of
@@ -21,14 +28,12 @@
 //! `["/delta/text",{…},["An"," owl"]]` is a run of events that differ in this string alone. Other text is a `body`, other
 //! bytes are a `bodyBase64`.
 //!
-//! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]). The record
-//! `permission` has a person's decision about a call. The records `question` and `delegate` are reserved for a person's
-//! answers to calls and for Runs that a Run started and that ended; neither is written yet, and a reader of this version
-//! refuses them.
+//! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]); those of a
+//! continuation from the time in its `start`. The record `permission` has a person's decision about a call.
 //!
 //! Request headers and the query of an address, which carry credentials, are never recorded; known secrets are removed
-//! from the rest. The workspace's path is written as `{workspace}` and read back as the path of the current workspace,
-//! so that a cassette plays in any folder. (A path that a model's answer contains in pieces stays as it was recorded.)
+//! from the rest. The paths of the workspace and of the home folder are written as `{workspace}` and `{home}`, and read
+//! back as the current ones, so that a cassette plays in any folder. (A path that a model's answer contains in pieces stays as it was recorded.)
 //!
 //! Vendors' bodies are not interpreted: a request equals a recorded one when its path and its JSON are the same.
 
@@ -52,12 +57,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::hint::ErrorHint;
+use crate::id::{CheckpointId, JobId};
 
 pub use cassette::CassetteHeader;
+pub use cassette::RecordedStart;
 pub use clock::CassetteClock;
 pub use index::Cassette;
 pub use play::{ReplayDecisions, ReplayTools, ReplayTransport};
 pub use record::{CassetteRecorder, RecordingTransport};
+pub use workspace::{HOME, LocalPaths, WORKSPACE};
 
 /// The action of [`ReplayError::Io`] when a record cannot be written.
 const WRITE: &str = "write to";
@@ -81,6 +89,15 @@ pub enum ReplayError {
     /// The cassette was written by a later version.
     #[error("cassette {} has version {version}, this perstack reads up to {supported}", path.display())]
     Newer { path: PathBuf, version: u64, supported: u32 },
+    /// An older cassette, which does not have all that its job was run with.
+    #[error("cassette {} does not have the experts, the query and the settings of its job: an earlier perstack recorded it", path.display())]
+    NoStart { path: PathBuf },
+    /// The recording began when its job was continued.
+    #[error("cassette {} begins in the middle of job {job}, at checkpoint {checkpoint}", path.display())]
+    Middle { path: PathBuf, job: JobId, checkpoint: CheckpointId },
+    /// The options in a `start` are none that this version reads.
+    #[error("the options of the job in cassette {} cannot be read", path.display())]
+    Options { path: PathBuf, source: serde_json::Error },
     /// A line holds no record.
     #[error("cassette {}, line {line}, is damaged: {what}", path.display())]
     Damaged { path: PathBuf, line: u64, what: String },
@@ -113,8 +130,13 @@ impl ErrorHint for ReplayError {
             Self::NoCassette { .. } => "name a file that was made by recording",
             Self::Newer { .. } => "use a newer perstack",
             Self::Changed { .. } => "replay it again",
+            Self::NoStart { .. } | Self::Middle { .. } => "record the job again, from its beginning",
             Self::Mismatch(_) => "record the cassette again if this is intended",
-            Self::Io { .. } | Self::Encode { .. } | Self::Damaged { .. } | Self::Broken { .. } => return None,
+            Self::Io { .. }
+            | Self::Encode { .. }
+            | Self::Options { .. }
+            | Self::Damaged { .. }
+            | Self::Broken { .. } => return None,
         };
         Some(hint.into())
     }

@@ -5,7 +5,6 @@
 //! differs from the next recorded one.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -18,7 +17,7 @@ use super::digest::Digest;
 use super::index::{Place, digest_of, shown};
 use super::outline::value_of;
 use super::record::SentRequest;
-use super::workspace::{WorkspacePaths, map_strings};
+use super::workspace::{LocalPaths, map_strings};
 use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
@@ -68,7 +67,7 @@ impl Unused {
 /// A transport that answers from a cassette.
 pub struct ReplayTransport {
     cassette: Arc<Cassette>,
-    workspace: WorkspacePaths,
+    paths: LocalPaths,
     asked: Mutex<Asked>,
 }
 
@@ -78,11 +77,11 @@ struct Asked {
 }
 
 impl ReplayTransport {
-    /// Answers from `cassette` for a job in `workspace`.
-    pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
+    /// Answers from `cassette` for a job with these `paths`.
+    pub fn new(cassette: Arc<Cassette>, paths: LocalPaths) -> Self {
         let unused = Unused::new(&cassette.exchanges);
         let asked = Mutex::new(Asked { conversations: Conversations::default(), unused });
-        Self { cassette, workspace: WorkspacePaths::new(workspace), asked }
+        Self { cassette, paths, asked }
     }
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
@@ -107,11 +106,11 @@ impl ReplayTransport {
     }
 
     fn hidden(&self, value: Value) -> Value {
-        map_strings(value, &|text| self.workspace.hide(text))
+        map_strings(value, &|text| self.paths.hide(text))
     }
 
     fn respond(&self, response: &RecordedResponse) -> Result<HttpResponse, TransportError> {
-        let bytes = response.body.bytes(|text| self.workspace.show(text)).map_err(|what| {
+        let bytes = response.body.bytes(|text| self.paths.show(text)).map_err(|what| {
             let what = format!("cassette {} holds {what}", self.cassette.path.display());
             no_answer(&ReplayError::Mismatch(what))
         })?;
@@ -173,15 +172,15 @@ impl Body for ReplayBody {
 /// People's decisions from a cassette, in place of asking.
 pub struct ReplayDecisions {
     cassette: Arc<Cassette>,
-    workspace: WorkspacePaths,
+    paths: LocalPaths,
     unused: Mutex<Unused>,
 }
 
 impl ReplayDecisions {
-    /// Decides from `cassette` for a job in `workspace`.
-    pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
+    /// Decides from `cassette` for a job with these `paths`.
+    pub fn new(cassette: Arc<Cassette>, paths: LocalPaths) -> Self {
         let unused = Mutex::new(Unused::new(&cassette.decisions));
-        Self { cassette, workspace: WorkspacePaths::new(workspace), unused }
+        Self { cassette, paths, unused }
     }
 
     /// The recorded decision about `call`: of the same id, tool and arguments. Each is used once; `None` when there is none.
@@ -189,7 +188,7 @@ impl ReplayDecisions {
     /// # Errors
     /// It cannot be read any more.
     pub fn decision(&self, call: &ToolCall) -> Result<Option<CallDecision>, ReplayError> {
-        let asked = hidden_call(call, &self.workspace);
+        let asked = hidden_call(call, &self.paths);
         let index = self.unused.lock().unwrap_or_else(PoisonError::into_inner).take(digest_of(&asked));
         let Some((place, _)) = index.and_then(|index| self.cassette.decisions.get(index)) else { return Ok(None) };
         match self.cassette.record(*place)? {
@@ -200,27 +199,26 @@ impl ReplayDecisions {
 }
 
 /// The call as a recording has it.
-fn hidden_call(call: &ToolCall, workspace: &WorkspacePaths) -> ToolCall {
+fn hidden_call(call: &ToolCall, paths: &LocalPaths) -> ToolCall {
     let args = call.args.iter();
-    let args =
-        args.map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| workspace.hide(text)))).collect();
+    let args = args.map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| paths.hide(text)))).collect();
     ToolCall { args, ..call.clone() }
 }
 
 /// Tool results from a cassette, in place of running tools.
 pub struct ReplayTools {
     cassette: Arc<Cassette>,
-    workspace: WorkspacePaths,
+    paths: LocalPaths,
     unused: Mutex<Unused>,
     /// The number of offers that were used, by expert.
     offered: Mutex<HashMap<ExpertKey, usize>>,
 }
 
 impl ReplayTools {
-    /// Answers from `cassette` for a job in `workspace`.
-    pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
+    /// Answers from `cassette` for a job with these `paths`.
+    pub fn new(cassette: Arc<Cassette>, paths: LocalPaths) -> Self {
         let unused = Mutex::new(Unused::new(&cassette.tools));
-        Self { cassette, workspace: WorkspacePaths::new(workspace), unused, offered: Mutex::default() }
+        Self { cassette, paths, unused, offered: Mutex::default() }
     }
 
     /// The tools that the servers of `expert` offered, for one Run after the other; the last offer serves all further
@@ -248,7 +246,7 @@ impl ReplayTools {
 
     /// A recorded value with the path of the current workspace.
     fn shown<T: Serialize + DeserializeOwned>(&self, recorded: &T) -> serde_json::Result<T> {
-        let value = map_strings(serde_json::to_value(recorded)?, &|text| self.workspace.show(text));
+        let value = map_strings(serde_json::to_value(recorded)?, &|text| self.paths.show(text));
         serde_json::from_value(value)
     }
 
@@ -257,7 +255,7 @@ impl ReplayTools {
     /// # Errors
     /// [`ReplayError::Mismatch`] when there is none.
     pub fn result(&self, call: &ToolCall) -> Result<ToolResult, ReplayError> {
-        let asked = hidden_call(call, &self.workspace);
+        let asked = hidden_call(call, &self.paths);
         let found = {
             let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
             unused.take(digest_of(&asked)).ok_or_else(|| unused.rest().collect())

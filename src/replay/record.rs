@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::cassette::{
-    BINARY_BODY, Exchange, Offer, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedRequest,
-    RecordedResponse, ToolExchange,
+    BINARY_BODY, EndRecord, Exchange, MAX_HEADER, Offer, PermissionRecord, Record, RecordedAnswer, RecordedBody,
+    RecordedRequest, RecordedResponse, RecordedStart, ToolExchange,
 };
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
-use super::workspace::{WorkspacePaths, map_strings};
-use super::{CassetteHeader, ReplayError};
+use super::workspace::{LocalPaths, map_strings};
+use super::{Cassette, CassetteHeader, ReplayError};
+use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
@@ -31,14 +32,11 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 /// account names.
 const KEPT_HEADERS: [&str; 2] = ["content-type", "retry-after"];
 
-/// Most bytes of a first line that are read to recognise a cassette.
-pub(super) const MAX_HEADER: u64 = 64 << 10;
-
 /// The writer of one cassette, shared by the transport and the tools of a job. Each record is one write, so that a
 /// crash can tear only the last line.
 pub struct CassetteRecorder {
     path: PathBuf,
-    workspace: WorkspacePaths,
+    paths: LocalPaths,
     redactor: Redactor,
     /// Behind a lock, as exchanges end on the tasks of several Runs.
     tape: Mutex<Tape>,
@@ -62,7 +60,7 @@ impl CassetteRecorder {
     pub fn create(
         path: &Path,
         header: &CassetteHeader,
-        workspace: &Path,
+        paths: LocalPaths,
         redactor: Redactor,
     ) -> Result<Self, ReplayError> {
         if !may_overwrite(path)? {
@@ -72,39 +70,57 @@ impl CassetteRecorder {
         line.push(b'\n');
         let mut file = create_for_owner(path).map_err(ReplayError::io("create", path))?;
         file.write_all(&line).map_err(ReplayError::io(super::WRITE, path))?;
-        let tape = Mutex::new(Tape {
-            file,
-            conversations: Conversations::default(),
-            exchanges: 0,
-            failure: None,
-            is_broken: false,
-        });
-        Ok(Self { path: path.to_owned(), workspace: WorkspacePaths::new(workspace), redactor, tape })
+        Ok(Self::new(path, file, 0, paths, redactor))
+    }
+
+    /// Goes on with `cassette`, whose records end as they should: the continuation of its job is added.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn going_on(cassette: &Cassette, paths: LocalPaths, redactor: Redactor) -> Result<Self, ReplayError> {
+        let path = cassette.path.as_path();
+        let file = open_for_owner(path, OpenOptions::new().append(true)).map_err(ReplayError::io("open", path))?;
+        Ok(Self::new(path, file, cassette.recorded_exchanges, paths, redactor))
+    }
+
+    fn new(path: &Path, file: File, exchanges: u64, paths: LocalPaths, redactor: Redactor) -> Self {
+        let (conversations, failure) = (Conversations::default(), None);
+        let tape = Mutex::new(Tape { file, conversations, exchanges, failure, is_broken: false });
+        Self { path: path.to_owned(), paths, redactor, tape }
+    }
+
+    /// Records the beginning of the job, or of its continuation. A failure is handled as by
+    /// [`CassetteRecorder::note_tool`].
+    pub fn note_start(&self, start: RecordedStart) {
+        self.note(&Record::Start(Box::new(start)));
+    }
+
+    /// Records the end. A failure is handled as by [`CassetteRecorder::note_tool`].
+    pub fn note_end(&self, status: Status) {
+        self.note(&Record::End(EndRecord { status }));
+    }
+
+    fn note(&self, record: &Record) {
+        if let Err(error) = self.write(record) {
+            self.keep_failure(error);
+        }
     }
 
     /// Records a tool's result. A failure to record is returned by [`CassetteRecorder::finish`]: the result itself is
     /// good, and the job goes on with it.
     pub fn note_tool(&self, call: &ToolCall, result: &ToolResult) {
-        let exchange = ToolExchange { call: call.clone(), result: result.clone() };
-        if let Err(error) = self.write(&Record::Tool(exchange)) {
-            self.keep_failure(error);
-        }
+        self.note(&Record::Tool(ToolExchange { call: call.clone(), result: result.clone() }));
     }
 
     /// Records a person's decision about a call. A failure is handled as by [`CassetteRecorder::note_tool`].
     pub fn note_decision(&self, call: &ToolCall, decision: &CallDecision) {
-        let record = PermissionRecord { call: call.clone(), decision: decision.clone() };
-        if let Err(error) = self.write(&Record::Permission(record)) {
-            self.keep_failure(error);
-        }
+        self.note(&Record::Permission(PermissionRecord { call: call.clone(), decision: decision.clone() }));
     }
 
     /// Records the tools that the servers of `expert` offer, as started for one of its Runs. A failure is handled as by
     /// [`CassetteRecorder::note_tool`].
     pub fn note_offer(&self, expert: &ExpertKey, tools: Vec<ToolSpec>) {
-        if let Err(error) = self.write(&Record::Offer(Offer { expert: expert.clone(), tools })) {
-            self.keep_failure(error);
-        }
+        self.note(&Record::Offer(Offer { expert: expert.clone(), tools }));
     }
 
     /// Returns the first failure that could not be returned when it happened: a caller that dropped an answer cannot
@@ -174,7 +190,7 @@ impl CassetteRecorder {
     }
 
     fn clean(&self, text: &str) -> String {
-        self.workspace.hide(&self.redactor.text(text))
+        self.paths.hide(&self.redactor.text(text))
     }
 
     fn keep_failure(&self, error: ReplayError) {
@@ -186,11 +202,13 @@ impl CassetteRecorder {
 /// Opens the file at `path` empty. A new one is for its owner alone, as it holds a whole conversation. A link that a
 /// downloaded folder brings along is not followed.
 fn create_for_owner(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    open_for_owner(path, OpenOptions::new().write(true).create(true).truncate(true))
+}
+
+fn open_for_owner(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600),
+        std::os::unix::fs::OpenOptionsExt::mode(options, 0o600),
         libc::O_NOFOLLOW,
     );
     options.open(path)
@@ -358,8 +376,10 @@ mod tests {
             model: "m".to_owned(),
             model_is_explicit: false,
             started,
+            hides_home: true,
         };
-        let recorder = CassetteRecorder::create(path, &header, Path::new("/w"), Redactor::default()).unwrap();
+        let paths = LocalPaths::new(Path::new("/w"), None);
+        let recorder = CassetteRecorder::create(path, &header, paths, Redactor::default()).unwrap();
         recorder.tape.lock().unwrap().file = File::open(path).unwrap();
         recorder
     }

@@ -86,7 +86,17 @@ fn error(message: &str) -> TransportError {
 
 fn header() -> CassetteHeader {
     let started = Stamp { at: 1_771_000_000_000, seed: u64::MAX };
-    CassetteHeader { provider: "anthropic".parse().unwrap(), model: "m-1".to_owned(), model_is_explicit: true, started }
+    CassetteHeader {
+        provider: "anthropic".parse().unwrap(),
+        model: "m-1".to_owned(),
+        model_is_explicit: true,
+        started,
+        hides_home: true,
+    }
+}
+
+fn paths(workspace: &str) -> LocalPaths {
+    LocalPaths::new(Path::new(workspace), None)
 }
 
 fn redactor() -> Redactor {
@@ -106,7 +116,7 @@ impl Studio {
     }
 
     fn recorder(&self) -> Arc<CassetteRecorder> {
-        Arc::new(CassetteRecorder::create(&self.file, &header(), Path::new("/home/me/work"), redactor()).unwrap())
+        Arc::new(CassetteRecorder::create(&self.file, &header(), paths("/home/me/work"), redactor()).unwrap())
     }
 
     fn recording(&self, script: Vec<Scripted>) -> RecordingTransport {
@@ -118,7 +128,7 @@ impl Studio {
     }
 
     fn replay(&self, workspace: &str) -> ReplayTransport {
-        ReplayTransport::new(self.cassette(), Path::new(workspace))
+        ReplayTransport::new(self.cassette(), paths(workspace))
     }
 
     fn text(&self) -> String {
@@ -300,7 +310,7 @@ fn tool_results_are_found_by_their_call() {
         let call = call(id, path);
         recorder.note_tool(&call, &result(&call, text));
     }
-    let tools = ReplayTools::new(studio.cassette(), Path::new("/other"));
+    let tools = ReplayTools::new(studio.cassette(), paths("/other"));
     assert_eq!(tools.result(&call("t2", "b")).unwrap(), result(&call("t2", "b"), "two"));
     let differs = tools.result(&call("t1", "/other/c")).unwrap_err().to_string();
     assert!(differs.ends_with("\n  /args/path: recorded \"{workspace}/a\", now \"{workspace}/c\""), "{differs}");
@@ -324,7 +334,7 @@ fn offers_are_returned_run_by_run_and_the_last_again() {
     let recorder = studio.recorder();
     recorder.note_offer(&librarian, vec![tool("of /home/me/work/a with sk-secret-0123456789")]);
     recorder.note_offer(&librarian, vec![tool("later")]);
-    let tools = ReplayTools::new(studio.cassette(), Path::new("/other"));
+    let tools = ReplayTools::new(studio.cassette(), paths("/other"));
     let descriptions = [(); 3].map(|()| tools.offer(&librarian).unwrap().unwrap()[0].description.clone().unwrap());
     assert_eq!(descriptions, ["of /other/a with [redacted]", "later", "later"]);
     assert_eq!(tools.offer(&scribe).unwrap(), None);
@@ -336,9 +346,9 @@ fn a_cassette_of_the_first_version_has_no_offers() {
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     let text = studio.text();
-    assert!(text.contains("\"version\":3"), "{text}");
-    fs::write(&studio.file, text.replace("\"version\":3", "\"version\":1")).unwrap();
-    let tools = ReplayTools::new(studio.cassette(), Path::new("/w"));
+    assert!(text.contains("\"version\":4"), "{text}");
+    fs::write(&studio.file, text.replace("\"version\":4", "\"version\":1")).unwrap();
+    let tools = ReplayTools::new(studio.cassette(), paths("/w"));
     assert_eq!(tools.offer(&"librarian".parse().unwrap()).unwrap(), None);
     assert_eq!(tools.result(&call).unwrap(), result(&call, "one"));
 }
@@ -347,15 +357,14 @@ fn a_cassette_of_the_first_version_has_no_offers() {
 fn only_cassettes_and_empty_files_are_overwritten() {
     let studio = Studio::new();
     fs::write(&studio.file, "my notes\n").unwrap();
-    let refused =
-        CassetteRecorder::create(&studio.file, &header(), Path::new("/w"), Redactor::default()).err().unwrap();
+    let refused = CassetteRecorder::create(&studio.file, &header(), paths("/w"), Redactor::default()).err().unwrap();
     assert!(matches!(refused, ReplayError::WouldOverwrite { .. }), "{refused}");
     assert_eq!(studio.text(), "my notes\n");
     fs::write(&studio.file, "").unwrap();
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     drop(studio.recorder());
-    let expected = r#"{"format":"perstack-cassette","version":3,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
+    let expected = r#"{"format":"perstack-cassette","version":4,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
     assert_eq!(studio.text(), format!("{expected}\n"));
     assert_eq!(studio.cassette().header(), &header());
 }
@@ -367,10 +376,10 @@ fn a_cassette_is_read_up_to_a_torn_end_and_not_beyond_damage() {
     studio.recorder().note_tool(&call, &result(&call, "one"));
     let whole = studio.text();
     fs::write(&studio.file, format!("{whole}{{\"record\":\"to")).unwrap();
-    assert!(ReplayTools::new(studio.cassette(), Path::new("/w")).result(&call).is_ok());
+    assert!(ReplayTools::new(studio.cassette(), paths("/w")).result(&call).is_ok());
     for (text, expected) in [
         (whole.replacen("\"tool\"", "\"tooth\"", 1), "line 2, is damaged: unknown variant `tooth`"),
-        (whole.replacen("\"version\":3", "\"version\":4", 1), "has version 4, this perstack reads up to 3"),
+        (whole.replacen("\"version\":4", "\"version\":5", 1), "has version 5, this perstack reads up to 4"),
         ("{}\n".to_owned(), "is no cassette"),
         (String::new(), "is no cassette"),
     ] {

@@ -1,46 +1,69 @@
-//! [`WorkspacePaths`]: replaces the workspace's path in recorded text, and puts it back into replayed text.
+//! [`LocalPaths`]: replaces the paths of workspace and home folder in recorded text, and puts them back into replayed text.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-const PLACEHOLDER: &str = "{workspace}";
+/// The workspace's path in a cassette.
+pub const WORKSPACE: &str = "{workspace}";
+/// The home folder's path in a cassette.
+pub const HOME: &str = "{home}";
 
-/// The path that `{workspace}` replaces.
+/// The paths that `{workspace}` and `{home}` replace.
 #[derive(Debug, Clone)]
-pub(super) struct WorkspacePaths {
-    path: String,
+pub struct LocalPaths {
+    workspace: String,
+    /// Empty for cassettes that do not hide it.
+    home: String,
 }
 
-impl WorkspacePaths {
-    pub fn new(path: &Path) -> Self {
-        let path = path.to_string_lossy();
-        Self { path: path.trim_end_matches(['/', '\\']).to_owned() }
+impl LocalPaths {
+    /// The paths of a job in `workspace`, by a user whose home folder, if it is to be hidden, is `home`.
+    pub fn new(workspace: &Path, home: Option<&str>) -> Self {
+        let trimmed = |path: &str| path.trim_end_matches(['/', '\\']).to_owned();
+        Self {
+            workspace: trimmed(&workspace.to_string_lossy()),
+            home: home.map(trimmed).filter(|home| is_specific(home)).unwrap_or_default(),
+        }
     }
 
-    /// `text` with the placeholder for the path, where it is the whole path or the beginning of a longer one: not in
+    /// `text` with the placeholders for the paths, where these are whole paths or the beginnings of longer ones: not in
     /// the `/work` of `/workshop`.
-    pub fn hide(&self, text: &str) -> String {
-        // The root folder's path is empty here and would match everywhere.
-        if self.path.is_empty() {
-            return text.to_owned();
-        }
-        let mut hidden = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once(self.path.as_str()) {
-            hidden.push_str(before);
-            let goes_on = after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
-            hidden.push_str(if goes_on { &self.path } else { PLACEHOLDER });
-            rest = after;
-        }
-        hidden.push_str(rest);
-        hidden
+    pub(super) fn hide(&self, text: &str) -> String {
+        let hidden = hide(text, &self.workspace, WORKSPACE, |_| true);
+        let begins =
+            |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '}'));
+        hide(&hidden, &self.home, HOME, begins)
     }
 
-    /// `text` with the path for the placeholder.
-    pub fn show(&self, text: &str) -> String {
-        text.replace(PLACEHOLDER, &self.path)
+    /// `text` with the paths for the placeholders.
+    pub(super) fn show(&self, text: &str) -> String {
+        let shown = text.replace(WORKSPACE, &self.workspace);
+        // What was recorded without the placeholder has it by coincidence.
+        if self.home.is_empty() { shown } else { shown.replace(HOME, &self.home) }
     }
+}
+
+/// Returns true for a path that names a folder of one user: not for the root folder, or a relative path.
+fn is_specific(home: &str) -> bool {
+    home == HOME || (Path::new(home).is_absolute() && home.len() > 1)
+}
+
+fn hide(text: &str, path: &str, placeholder: &str, begins: impl Fn(&str) -> bool) -> String {
+    // The root folder's path is empty here and would match everywhere.
+    if path.is_empty() {
+        return text.to_owned();
+    }
+    let mut hidden = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(path) {
+        hidden.push_str(before);
+        let goes_on = after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        hidden.push_str(if goes_on || !begins(&hidden) { path } else { placeholder });
+        rest = after;
+    }
+    hidden.push_str(rest);
+    hidden
 }
 
 /// `value` with `change` applied to every string in it; keys stay.
@@ -61,7 +84,7 @@ mod tests {
 
     #[test]
     fn only_the_workspace_itself_is_hidden() {
-        let workspace = WorkspacePaths::new(Path::new("/home/me/work/"));
+        let workspace = LocalPaths::new(Path::new("/home/me/work/"), None);
         for (text, hidden) in [
             ("/home/me/work", "{workspace}"),
             ("cat /home/me/work/a.txt /home/me/work.", "cat {workspace}/a.txt {workspace}."),
@@ -71,7 +94,31 @@ mod tests {
             assert_eq!(workspace.hide(text), hidden);
             assert_eq!(workspace.show(hidden), text.replace("work/ ", "work "));
         }
-        assert_eq!(WorkspacePaths::new(Path::new("/")).hide("/etc"), "/etc");
+        assert_eq!(LocalPaths::new(Path::new("/"), None).hide("/etc"), "/etc");
+    }
+
+    #[test]
+    fn the_home_folder_is_hidden_beside_the_workspace() {
+        let paths = LocalPaths::new(Path::new("/home/me/work"), Some("/home/me/"));
+        for (text, hidden) in [
+            ("/home/me/work/a /home/me/b /home/me", "{workspace}/a {home}/b {home}"),
+            ("/home/me2 /srv/home/me /home/me-2", "/home/me2 /srv/home/me /home/me-2"),
+            ("HOME=/home/me, \"/home/me/.ssh\"", "HOME={home}, \"{home}/.ssh\""),
+        ] {
+            assert_eq!(paths.hide(text), hidden);
+            assert_eq!(paths.show(hidden), text);
+        }
+        for home in [Some("/"), Some(""), Some("relative"), None] {
+            let paths = LocalPaths::new(Path::new("/w"), home);
+            assert_eq!(
+                (paths.hide("/a relative"), paths.show("{home}")),
+                ("/a relative".to_owned(), "{home}".to_owned())
+            );
+        }
+        // Where the placeholders are the paths, all stays as it was recorded.
+        let paths = LocalPaths::new(Path::new(WORKSPACE), Some(HOME));
+        assert_eq!(paths.hide("{home}/a {workspace}/b"), "{home}/a {workspace}/b");
+        assert_eq!(paths.show("{home}/a {workspace}/b"), "{home}/a {workspace}/b");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod job;
 mod job_result;
 mod joined_deltas;
 mod options;
+mod recorded_job;
 mod run;
 mod stop;
 mod tape;
@@ -27,6 +28,7 @@ pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{
     AccountEnd, AccountUse, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION,
 };
+pub use recorded_job::{PartInput, RecordedJob};
 pub use tools::containment::SandboxRules;
 pub use tools::servers::programs_of;
 

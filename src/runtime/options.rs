@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budgets, Charge, Reached, Spent};
 use crate::checkpoint::{Checkpoint, Status};
-use crate::config::Settings;
 use crate::config::lockfile::{Lock, LockUse};
+use crate::config::{ContextFiles, Settings};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::environment::Environment;
@@ -49,6 +50,8 @@ pub struct Options {
     /// Folders whose context files belong to instructions too, besides the workspace's own: those of files that are sent
     /// along. Those outside of the workspace do not count.
     pub context_folders: Vec<PathBuf>,
+    /// The context files of a recorded job, by expert, in the place of those in the workspace.
+    pub recorded_context: Option<Arc<IndexMap<ExpertKey, ContextFiles>>>,
     /// The folder that holds `jobs/`.
     pub storage: PathBuf,
     /// Files and folders that the file tools refuse, besides the storage and the cassette.
@@ -105,6 +108,7 @@ impl Options {
             storage: workspace.join("perstack"),
             root: workspace.clone(),
             context_folders: Vec::new(),
+            recorded_context: None,
             workspace,
             off_limits: OffLimits::default(),
             proxy: None,
@@ -229,6 +233,11 @@ pub enum CassetteMode {
         /// Calls may have effects. Without it, those that write or run are answered from the file too, and no server is
         /// started: for folders and cassettes that are not trusted.
         effects: bool,
+        /// The part of a whole recording ([`RecordedJob`]) that is replayed: its beginning (0) or one of its continuations.
+        /// Provider and model are those of the options then. `None`: all of it, with the recorded provider and model.
+        ///
+        /// [`RecordedJob`]: crate::runtime::RecordedJob
+        part: Option<usize>,
     },
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
 use crate::hint::ErrorHint as _;
 use crate::permission::CallDecision;
@@ -75,6 +76,18 @@ impl Tape {
         match self {
             Self::Replaying { decisions: Some(decisions), .. } => decisions.decision(call),
             Self::Replaying { decisions: None, .. } | Self::Off | Self::Recording(_) => Ok(None),
+        }
+    }
+
+    /// Returns true if nothing is run or started: all calls are answered from a cassette.
+    pub fn runs_nothing(&self) -> bool {
+        self.answers().is_some_and(|answers| answers.are_all && !answers.may_start)
+    }
+
+    /// Records the end of the job. A failure is returned by [`Tape::finish`].
+    pub fn record_end(&self, status: Status) {
+        if let Self::Recording(recorder) = self {
+            recorder.note_end(status);
         }
     }
 

@@ -1,23 +1,28 @@
 //! [`JobBackends`]: the provider, clock and tape of a job; live, recorded or replayed. A job opens them once, and its
 //! Runs reach the outside through nothing else but their skills.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use serde::Deserialize as _;
+
 use crate::expert::Expert;
-use crate::fact::Clock;
-use crate::id::RunId;
+use crate::fact::{Clock, Stamp};
+use crate::id::{JobId, RunId};
 use crate::provider::http::transport::{HttpTransport, Transport};
 use crate::provider::{Provider, find};
 use crate::redact::Redactor;
 use crate::replay::{
-    Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayDecisions, ReplayTools,
-    ReplayTransport,
+    Cassette, CassetteClock, CassetteHeader, CassetteRecorder, LocalPaths, RecordedStart, RecordingTransport,
+    ReplayDecisions, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::job::connector::{Connector, ProvidersByName};
 use crate::runtime::options::{CassetteMode, Options};
 use crate::runtime::tape::{RecordedAnswers, Tape};
+use crate::runtime::tools::containment;
+use crate::sandbox::SandboxState;
 use crate::setting::ProviderName;
 
 /// The provider, clock and tape of one invocation.
@@ -31,17 +36,22 @@ pub struct JobBackends {
     header: Option<CassetteHeader>,
     pub redactor: Redactor,
     pub tape: Tape,
-    /// The model that a replayed job was recorded with, and whether it was asked for.
+    /// The model that a replayed job was recorded with, and whether it was asked for; `None` where the options have it.
     pub(super) recorded_model: Option<(String, bool)>,
+    /// The options are those of the recording: nothing about its server is unknown.
+    pub(super) is_whole_replay: bool,
+    /// The containment in force when the job was recorded.
+    recorded_sandbox: Option<SandboxState>,
 }
 
 impl JobBackends {
-    /// Opens what `options` ask for, and what `expert` and all that it reaches need. Nothing is sent yet, except to see whether a local server is there when nothing
-    /// else decides on the provider.
+    /// Opens what `options` ask for, and what `expert` and all that it reaches need. Nothing is sent yet, except to see
+    /// whether a local server is there when nothing else decides on the provider. `continued`: the job that goes on from
+    /// where it had stopped; a recording of it goes on, too.
     ///
     /// # Errors
     /// No provider to use, a fallback that cannot be used, or a cassette that cannot.
-    pub async fn open(options: &Options, expert: &Expert) -> Result<Self, RunError> {
+    pub async fn open(options: &Options, expert: &Expert, continued: Option<&JobId>) -> Result<Self, RunError> {
         let redactor = options.redactor();
         match &options.cassette {
             CassetteMode::None => {
@@ -56,6 +66,8 @@ impl JobBackends {
                     redactor,
                     tape: Tape::Off,
                     recorded_model: None,
+                    is_whole_replay: false,
+                    recorded_sandbox: None,
                 })
             }
             CassetteMode::Record(path) => {
@@ -67,8 +79,13 @@ impl JobBackends {
                     model: settings.model.clone().unwrap_or_default(),
                     model_is_explicit: settings.model.is_none() || settings.model_is_explicit,
                     started: SystemClock.stamp(),
+                    hides_home: true,
                 };
-                let recorder = CassetteRecorder::create(path, &header, &options.workspace, redactor.clone())?;
+                let paths = local_paths(options, &header);
+                let recorder = match continued.and_then(|job| recording_of(job, path)) {
+                    Some(earlier) => CassetteRecorder::going_on(&earlier, paths, redactor.clone())?,
+                    None => CassetteRecorder::create(path, &header, paths, redactor.clone())?,
+                };
                 let recorder = Arc::new(recorder);
                 let transport = Arc::new(RecordingTransport::new(http, Arc::clone(&recorder)));
                 let (provider, fallbacks) = connect(options, expert, name, transport, false)?;
@@ -80,20 +97,24 @@ impl JobBackends {
                     redactor,
                     tape: Tape::Recording(recorder),
                     recorded_model: None,
+                    is_whole_replay: false,
+                    recorded_sandbox: None,
                 })
             }
-            CassetteMode::Replay { file, tools, effects } => {
-                let cassette = Arc::new(Cassette::load(file)?);
+            CassetteMode::Replay { file, tools, effects, part } => {
+                let cassette = Arc::new(Cassette::load_part(file, *part)?);
                 let header = cassette.header();
-                let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), &options.workspace));
-                let (provider, fallbacks) = connect(options, expert, header.provider, transport, true)?;
-                let results = Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace));
+                let paths = local_paths(options, header);
+                let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), paths.clone()));
+                let name = options.settings.provider.filter(|_| part.is_some()).unwrap_or(header.provider);
+                let (provider, fallbacks) = connect(options, expert, name, transport, true)?;
+                let results = Arc::new(ReplayTools::new(Arc::clone(&cassette), paths.clone()));
                 let answers = (*tools || !effects).then(|| RecordedAnswers {
                     tools: Arc::clone(&results),
                     are_all: *tools,
                     may_start: *effects,
                 });
-                let decisions = Some(Arc::new(ReplayDecisions::new(Arc::clone(&cassette), &options.workspace)));
+                let decisions = Some(Arc::new(ReplayDecisions::new(Arc::clone(&cassette), paths)));
                 Ok(Self {
                     provider,
                     fallbacks,
@@ -102,10 +123,25 @@ impl JobBackends {
                     redactor,
                     tape: Tape::Replaying { answers, decisions, verifications: Some(results) },
                     recorded_model: Some((header.model.clone(), header.model_is_explicit))
-                        .filter(|(model, _)| !model.is_empty()),
+                        .filter(|(model, _)| !model.is_empty() && part.is_none()),
+                    is_whole_replay: part.is_some(),
+                    recorded_sandbox: match part {
+                        Some(part) => recorded_sandbox(&cassette.start(*part)?),
+                        None => None,
+                    },
                 })
             }
         }
+    }
+
+    /// The containment of programs: in force now, or when what is replayed was recorded.
+    pub fn sandbox_state(&self, options: &Options) -> SandboxState {
+        self.recorded_sandbox.clone().unwrap_or_else(|| containment::state(options.settings.sandbox))
+    }
+
+    /// Time and randomness of the start of a recorded or replayed job, or of this continuation of it.
+    pub fn started(&self) -> Option<Stamp> {
+        self.header.as_ref().map(|header| header.started)
     }
 
     /// The clock of a Run. In a recorded or replayed job each Run has its own: Runs beside each other draw from one
@@ -134,6 +170,24 @@ fn connect(
         provider.prepare();
     }
     Ok((Arc::new(provider), fallbacks))
+}
+
+/// The containment that was in force when `start` was recorded.
+fn recorded_sandbox(start: &RecordedStart) -> Option<SandboxState> {
+    SandboxState::deserialize(start.options.get("sandbox")?).ok()
+}
+
+/// The paths that the cassette of a job does not have.
+fn local_paths(options: &Options, header: &CassetteHeader) -> LocalPaths {
+    LocalPaths::new(&options.workspace, options.environment.get("HOME").filter(|_| header.hides_home))
+}
+
+/// The recording of what came before in this job, which its continuation goes on with: if `path` has one, and it is whole.
+fn recording_of(job: &JobId, path: &Path) -> Option<Cassette> {
+    let cassette = Cassette::load(path).ok()?;
+    let newest = cassette.parts().checked_sub(1)?;
+    let is_of_job = cassette.start(newest).is_ok_and(|start| start.job_id == *job);
+    (is_of_job && cassette.end(newest).is_some()).then_some(cassette)
 }
 
 fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {

@@ -27,6 +27,9 @@ impl InstructionFiles {
     /// # Errors
     /// A file that must not or cannot be read.
     pub fn read(expert: &Expert, options: &Options, before: &[ContextFile]) -> Result<Self, RunError> {
+        if let Some(recorded) = &options.recorded_context {
+            return Ok(Self(recorded.as_ref().clone()));
+        }
         let known = before.iter().map(|file| PathBuf::from(&file.folder));
         let folders: Vec<PathBuf> = options.context_folders.iter().cloned().chain(known).collect();
         let off_limits = options.all_off_limits();
@@ -39,6 +42,11 @@ impl InstructionFiles {
             }
         }
         Ok(Self(all))
+    }
+
+    /// All of them, by expert.
+    pub fn by_expert(&self) -> &IndexMap<ExpertKey, ContextFiles> {
+        &self.0
     }
 
     /// The files that are not there, are empty or are not whole, a line each.

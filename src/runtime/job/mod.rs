@@ -8,6 +8,7 @@ pub mod ensure;
 pub mod import;
 pub mod instruction_files;
 pub mod models;
+pub mod recorded_options;
 pub mod request;
 pub mod resume;
 pub mod resume_point;
@@ -24,11 +25,13 @@ use crate::cost::Spend;
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
+use crate::replay::RecordedStart;
 use crate::runtime::budget::{self, BudgetServer, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
 use crate::runtime::job::instruction_files::InstructionFiles;
+use crate::runtime::job::recorded_options::record_start;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
@@ -47,7 +50,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
         return Err(RunError::EmptyQuery);
     }
     let expert = options.experts.get(&input.expert)?;
-    let backends = JobBackends::open(options, expert).await?;
+    let backends = JobBackends::open(options, expert, None).await?;
     let query = backends.redactor.text(&input.query);
     let doubts = backends.doubtful_models(expert, options)?;
     let store = Store::new(&options.storage);
@@ -85,6 +88,12 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
         Some(run) => run,
         None => RunId::from(ids.uuid()),
     };
+    record_start(&backends, options, (expert, &files), |recorded| RecordedStart {
+        run_id: Some(run.clone()),
+        query: Some(query.clone()),
+        attached: input.attached.clone(),
+        ..recorded(job.id.clone())
+    })?;
     let task = RunTask::Start { run, expert: input.expert, query, attached: input.attached, by: None, first_step: 1 };
     // Before the job's folder: a job whose tools cannot be opened is not begun.
     let basis = JobBasis { options, backends: &backends, stop: &stop, job_id: &job.id };
@@ -219,6 +228,7 @@ fn conclude(
     job.last_run_at = context.store.last_run_start(&job.id).ok();
     context.job.write_job(&job)?;
     // Last: the job is whole on disk, also when its cassette is not.
+    context.backends.tape.record_end(status);
     context.backends.tape.finish()?;
     let StoppedRun { checkpoint, path, .. } = root;
     let (budgets, max_steps) = (job.budget.limits, context.options.settings.limits.max_steps);

@@ -142,7 +142,7 @@ impl JobBackends {
             let chain = self.models_for(expert, &options.settings)?;
             models.extend(chain.all().map(|model| (model.name(), model.clone())));
         }
-        Ok(models.values().filter_map(|model| model.doubt(self.tape.is_replay())).collect())
+        Ok(models.values().filter_map(|model| model.doubt(self.tape.is_replay() && !self.is_whole_replay)).collect())
     }
 
     /// Checks that the cost of every model that the experts reachable from `expert` are to use is known, if cost is

@@ -15,10 +15,12 @@ use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::message::UserInput;
+use crate::replay::RecordedStart;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
 use crate::runtime::job::instruction_files::InstructionFiles;
+use crate::runtime::job::recorded_options::record_start;
 use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input};
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
@@ -53,7 +55,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         ResumePoint::Checkpoint(_) => None,
     };
     let spending = spending::JobSpending::read_beside(&store, job_store.id(), past)?;
-    let backends = JobBackends::open(&options, &expert).await?;
+    let continued = Some(job_store.id()).filter(|_| point.status().is_some());
+    let backends = JobBackends::open(&options, &expert, continued).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
     let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
     options.settings.budgets = budgets;
@@ -67,6 +70,13 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     check_read_only(&expert, &options)?;
     without_secrets(&options, &backends, &expert)?;
     let files = InstructionFiles::read(&expert, &options, &recorded_files(&store, &point))?;
+    record_start(&backends, &options, (&expert, &files), |recorded| RecordedStart {
+        from: Some(point.head().id.clone()),
+        query: input.query.clone(),
+        attached: input.attached.clone(),
+        is_answer: input.is_answer,
+        ..recorded(job.id.clone())
+    })?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
     let context = JobContext { options, backends, files, store, job: job_store, stop, budget: None, shared };
     let options = &context.options;

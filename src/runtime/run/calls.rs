@@ -272,7 +272,7 @@ mod tests {
         let mut options = Options::new(ExpertMap::from([expert.clone()]), folder.to_owned());
         options.settings.provider = Some(ProviderName::OpenAi);
         options.environment = Environment::from_iter([("OPENAI_API_KEY".to_owned(), "k".to_owned())]);
-        let backends = JobBackends::open(&options, &expert).await.unwrap();
+        let backends = JobBackends::open(&options, &expert, None).await.unwrap();
         let store = Store::new(&options.storage);
         let job = Job {
             format_version: crate::checkpoint::FORMAT_VERSION,

@@ -17,7 +17,6 @@ use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::task::RunTask;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
-use crate::runtime::tools::containment;
 use crate::runtime::tools::open::open_tools;
 
 /// The parts of a job that exist before its folder does.
@@ -98,6 +97,6 @@ fn initialize(job: JobBasis<'_>, task: &RunTask, expert: &Expert) -> Result<Even
         timeout: settings.timeout_ms,
         query: query.cloned(),
         interactive_tool_call: answer.cloned(),
-        sandbox: containment::state(settings.sandbox),
+        sandbox: job.backends.sandbox_state(job.options),
     })
 }

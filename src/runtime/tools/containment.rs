@@ -167,12 +167,12 @@ pub fn require(options: &Options, expert: &Expert) -> Result<(), RunError> {
     }
 }
 
-/// The warning of a job of `expert` whose programs should be contained and are not.
+/// The warning of a job of `expert` whose programs should be contained and are not, by the containment in force.
 ///
 /// # Errors
 /// A delegate that is not defined.
-pub fn warning(expert: &Expert, options: &Options) -> Result<Option<String>, ExpertError> {
-    let Some(lacking) = state(options.settings.sandbox).lacking else { return Ok(None) };
+pub fn warning(expert: &Expert, options: &Options, state: &SandboxState) -> Result<Option<String>, ExpertError> {
+    let Some(lacking) = &state.lacking else { return Ok(None) };
     let experts = options.experts.reachable(&expert.key)?;
     let starts_program =
         |expert: &&Expert| expert.verify.is_some() || expert.skills.values().any(SkillSpec::starts_program);

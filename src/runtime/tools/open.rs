@@ -12,7 +12,7 @@ use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::options::{Options, VERSION};
+use crate::runtime::options::{CassetteMode, Options, VERSION};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::containment::{self, SandboxRules, masked};
@@ -20,7 +20,7 @@ use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
 use crate::runtime::tools::{Toolset, close, close_all};
-use crate::skill::base::{BaseSkill, Commands, Verifier, Warn, conversation_tools};
+use crate::skill::base::{BaseSkill, Commands, Verifier, Warn, conversation_tools, offered_tools};
 use crate::skill::contain::{LearnScope, Programs};
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
@@ -57,13 +57,16 @@ pub async fn open_tools(
 ) -> Result<Toolset, RunError> {
     let tape = &backends.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
+    // A replay that is compared with a configuration has its lock; another replay with the options of the job has none.
+    let is_compared = matches!(options.cassette, CassetteMode::Replay { part: Some(_), .. });
     let lock = match &recorded {
         // What was recorded comes first, unless the lock is asked for: then a stale one is an error in a replay as
         // well.
-        Some(_) if options.lock == LockUse::Auto => lock::LockUsage::default(),
+        Some(_) if options.lock == LockUse::Auto && !is_compared => lock::LockUsage::default(),
         _ => lock::choose(expert, options)?,
     };
     let source = match (&recorded, &lock.servers) {
+        (Some(_), Some(lock)) if is_compared => ToolSource::Definitions(lock.tools()),
         (Some(tools), _) => ToolSource::Definitions(tools),
         (None, Some(lock)) if tape.replays_servers() => ToolSource::Definitions(lock.tools()),
         (None, Some(lock)) => ToolSource::Lock(lock),
@@ -72,12 +75,13 @@ pub async fn open_tools(
         (None, None) => ToolSource::Servers,
     };
     let builder = ToolsetBuilder::new(expert, options, stop.token(), &backends.redactor);
+    let builder = builder.running_nothing(tape.runs_nothing());
     let notices = NoticeBoard::default();
     notices.attach(emitter, tape);
     let mut toolset = builder.source(source).for_delegate(is_delegate).notices(notices).open().await?;
     toolset.release_notices();
     if !is_delegate {
-        toolset.warnings.extend(containment::warning(expert, options)?);
+        toolset.warnings.extend(containment::warning(expert, options, &backends.sandbox_state(options))?);
     }
     toolset.warnings.extend(unmatched(expert, &toolset.skills));
     toolset.warnings.extend(lock.warnings);
@@ -146,6 +150,7 @@ pub struct ToolsetBuilder<'a> {
     cancel: CancellationToken,
     source: ToolSource<'a>,
     is_delegate: bool,
+    runs_nothing: bool,
     setup: Arc<ServerSetup>,
     toolset: Toolset,
 }
@@ -179,7 +184,16 @@ impl<'a> ToolsetBuilder<'a> {
             verifier: None,
         };
         let (cancel, source) = (cancel.clone(), ToolSource::Servers);
-        Self { expert, options, cancel, source, is_delegate: false, setup: Arc::new(setup), toolset }
+        Self {
+            expert,
+            options,
+            cancel,
+            source,
+            is_delegate: false,
+            runs_nothing: false,
+            setup: Arc::new(setup),
+            toolset,
+        }
     }
 
     /// Takes the tools of servers from `source`.
@@ -192,6 +206,12 @@ impl<'a> ToolsetBuilder<'a> {
     #[must_use]
     pub fn for_delegate(self, is_delegate: bool) -> Self {
         Self { is_delegate, ..self }
+    }
+
+    /// With `runs_nothing`, all tools are declared alone: their calls are answered from elsewhere.
+    #[must_use]
+    fn running_nothing(self, runs_nothing: bool) -> Self {
+        Self { runs_nothing, ..self }
     }
 
     /// Has the skills report to `notices`.
@@ -207,7 +227,9 @@ impl<'a> ToolsetBuilder<'a> {
     /// # Errors
     /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
     pub async fn open(mut self) -> Result<Toolset, RunError> {
-        containment::require(self.options, self.expert)?;
+        if !self.runs_nothing {
+            containment::require(self.options, self.expert)?;
+        }
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
         self.toolset.verifier = self.verifier()?;
@@ -294,12 +316,16 @@ impl<'a> ToolsetBuilder<'a> {
         if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
             self.toolset.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
         }
-        let (workspace, environment) = (&self.options.workspace, &self.options.environment);
-        let off_limits = self.options.all_off_limits();
-        let (programs, warn) = self.programs(name, spec);
-        let outputs = &self.toolset.outputs;
-        let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, outputs, programs, warn)?;
-        self.toolset.skills.add(base, NameClaim::Base);
+        if self.runs_nothing {
+            self.declare(offered_tools(spec.common()), NameClaim::Base);
+        } else {
+            let (workspace, environment) = (&self.options.workspace, &self.options.environment);
+            let off_limits = self.options.all_off_limits();
+            let (programs, warn) = self.programs(name, spec);
+            let outputs = &self.toolset.outputs;
+            let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, outputs, programs, warn)?;
+            self.toolset.skills.add(base, NameClaim::Base);
+        }
         self.toolset.notices.for_skill(name)(SkillNotice::Connected {
             server: Some(ServerInfo { name: name.to_owned(), version: VERSION.to_owned() }),
             timings: Timings::default(),
@@ -320,6 +346,9 @@ impl<'a> ToolsetBuilder<'a> {
     /// none.
     fn verifier(&self) -> Result<Option<Arc<Verifier>>, RunError> {
         let Some(verify) = &self.expert.verify else { return Ok(None) };
+        if self.runs_nothing {
+            return Ok(Some(Verifier::idle(verify, &self.toolset.outputs)));
+        }
         let usual = SkillSpec::base();
         let base = self.expert.skills.values().find(|spec| spec.is_base()).unwrap_or(&usual);
         let common = base.common();

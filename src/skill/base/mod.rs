@@ -66,6 +66,17 @@ pub fn running_tools(name: &str) -> Vec<ToolSpec> {
     tools::running(name)
 }
 
+/// All tools that the skill offers with this declaration.
+pub fn offered_tools(common: &SkillCommon) -> Vec<ToolSpec> {
+    let mut tools = tools::conversation(&common.name);
+    tools.extend(tools::running(&common.name));
+    tools.retain(|tool| common.admits(&tool.name));
+    for tool in &mut tools {
+        tool.hints.idempotent |= common.idempotent.contains(&tool.name);
+    }
+    tools
+}
+
 /// The tool that reads kept outputs.
 const READER: &str = "readTextFile";
 
@@ -124,12 +135,7 @@ impl BaseSkill {
         warn: Warn,
     ) -> Result<Arc<Self>, SkillError> {
         let commands = Commands::open(common, workspace, environment, off_limits, programs, warn)?;
-        let mut tools = tools::conversation(&common.name);
-        tools.extend(tools::running(&common.name));
-        tools.retain(|tool| common.admits(&tool.name));
-        for tool in &mut tools {
-            tool.hints.idempotent |= common.idempotent.contains(&tool.name);
-        }
+        let tools = offered_tools(common);
         if tools.iter().any(|tool| tool.name == READER) {
             outputs.can_be_read();
         }

@@ -18,14 +18,20 @@ const NAME: &str = "verify";
 /// Runs the command that verifies an expert's answers.
 pub struct Verifier {
     verify: VerifyCommand,
-    commands: Commands,
+    /// Absent where the ends of commands come from a recording.
+    commands: Option<Commands>,
     outputs: Arc<Outputs>,
 }
 
 impl Verifier {
     /// A verifier whose command is run as `commands` are. What is too long for the model goes to `outputs`.
     pub fn new(verify: &VerifyCommand, commands: Commands, outputs: &Arc<Outputs>) -> Arc<Self> {
-        Arc::new(Self { verify: verify.clone(), commands, outputs: Arc::clone(outputs) })
+        Arc::new(Self { verify: verify.clone(), commands: Some(commands), outputs: Arc::clone(outputs) })
+    }
+
+    /// A verifier that runs nothing, for a replay that has the ends of the command.
+    pub fn idle(verify: &VerifyCommand, outputs: &Arc<Outputs>) -> Arc<Self> {
+        Arc::new(Self { verify: verify.clone(), commands: None, outputs: Arc::clone(outputs) })
     }
 
     /// The output of the next round, not there yet.
@@ -36,10 +42,14 @@ impl Verifier {
     /// Runs the command. When `cancel` fires it is ended, and nothing is known of the answer then. It is ended with all
     /// that it started when this is dropped.
     pub async fn run(&self, output: CallOutput, cancel: &CancellationToken) -> Option<VerifyOutcome> {
+        let Some(commands) = &self.commands else {
+            let reason = "a replay runs no commands".to_owned();
+            return Some(VerifyOutcome { end: VerifyEnd::NotRun { reason }, output: String::new() });
+        };
         let exec = Exec::shell(&self.verify.command, self.verify.timeout_ms);
         let limit_ms = self.verify.timeout_ms;
         let conclude = move |executed: Executed| outcome(executed, limit_ms, &output);
-        match exec::execute(&self.commands, exec, (), cancel, conclude).await {
+        match exec::execute(commands, exec, (), cancel, conclude).await {
             Ok(outcome) => outcome,
             Err(not_started) => {
                 let lines = std::iter::once(not_started.message).chain(not_started.reason);

@@ -52,7 +52,7 @@ fn an_older_cassette_asks_the_lock_and_else_the_servers() {
     let older: Vec<&str> = written.lines().filter(|line| !line.contains("\"offer\"")).collect();
     assert_eq!(older.len() + 1, written.lines().count(), "one offer was recorded");
     let older = older.join("\n") + "\n";
-    fs::write(&cassette, older.replacen("\"version\":3", "\"version\":1", 1)).unwrap();
+    fs::write(&cassette, older.replacen("\"version\":4", "\"version\":1", 1)).unwrap();
     replay(&test, "one", "--trust").assert_code(0);
     assert_eq!(lines(&test, "diary"), ["listed", "called echo", "listed"]);
 
