@@ -48,6 +48,7 @@ mod prompt;
 #[cfg(test)]
 mod reference;
 mod render;
+mod replay;
 mod resume;
 mod run;
 mod schema;
@@ -166,6 +167,7 @@ enum Command {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
     Each(each::EachArgs),
+    Replay(replay::ReplayArgs),
     Init(init::InitArgs),
     Experts(experts::ExpertsArgs),
     ListTools(list_tools::ListToolsArgs),
@@ -272,6 +274,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, &process),
         Command::Resume(args) => resume::run(&args, &process),
         Command::Each(args) => each::run(&args, &process),
+        Command::Replay(args) => replay::run(&args, &process),
         Command::Init(args) => init::run(&args, &process),
         Command::Experts(args) => experts::run(&args, &process),
         Command::ListTools(args) => list_tools::run(&args, &process),

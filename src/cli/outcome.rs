@@ -268,7 +268,7 @@ fn ring_after(took: Duration, terminal: &mut impl Write) {
 }
 
 /// The exit code of a job's final checkpoint.
-fn exit_of(status: Status, signal: Option<Signal>) -> Exit {
+pub fn exit_of(status: Status, signal: Option<Signal>) -> Exit {
     match status {
         Status::Completed => Exit::Completed,
         Status::StoppedByExceededMaxSteps => Exit::MaxSteps,
@@ -372,7 +372,7 @@ fn print_continuation(screen: &Screen, words: Option<&CommandLine>) {
 }
 
 /// The error that stopped a Run, with its place.
-fn error_of(head: &CheckpointHead) -> Failure {
+pub fn error_of(head: &CheckpointHead) -> Failure {
     let place = format!("in expert {}, step {}", head.expert.key, head.step_number);
     let Some(error) = &head.error else {
         return Failure::other(anyhow::anyhow!("the job ended without a result\n{place}"));

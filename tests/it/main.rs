@@ -52,6 +52,7 @@ mod process;
 mod program_log;
 mod providers;
 mod recovery;
+mod replay;
 mod resume;
 mod root;
 mod run;

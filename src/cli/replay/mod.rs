@@ -1,0 +1,162 @@
+//! `perstack replay`: a recorded job once more, from its cassette alone.
+//!
+//! This file reads the options and reports the end; [`player`] runs the parts of the job, [`temporary`] holds its state
+//! meanwhile.
+
+pub mod player;
+pub mod temporary;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use clap::Args;
+use perstack::checkpoint::Status;
+use perstack::replay::ReplayError;
+use perstack::runtime::{Outcome, RecordedJob};
+use tokio_util::sync::CancellationToken;
+
+use self::player::{ReplayEnd, play};
+use self::temporary::JobFolder;
+use super::failure::Failure;
+use super::options::{Format, OutputArgs};
+use super::outcome::{error_of, exit_of};
+use super::output_file::OutputFiles;
+use super::render::{Screen, steps, visible};
+use super::{Exit, Process};
+
+const EXAMPLES: &str = "\
+Examples:
+  perstack run researcher \"Which owls hunt at night?\" --record owls.cassette
+  perstack replay owls.cassette
+  perstack replay owls.cassette --output jsonl | sha256sum
+
+A replay sends nothing, starts nothing and leaves the workspace alone: models' answers, results of
+tools, permissions and a person's answers come from the cassette, and so do experts and settings.
+Its events are the same on every machine, byte for byte.
+
+Exit codes:
+  As of `perstack run` for a job that ends so; 1 when the replay does not follow the recording.";
+
+/// Runs a recorded job again, from its cassette alone
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct ReplayArgs {
+    /// The cassette, as `--record` writes it
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: PathBuf,
+    /// Keep the job in this folder [default: it is removed at the end]
+    #[arg(long, value_name = "PATH")]
+    storage: Option<PathBuf>,
+    /// Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Output")]
+    output: Option<Format>,
+    /// Every event with its whole messages and checkpoints; implies --output jsonl
+    #[arg(long, help_heading = "Output")]
+    full_events: bool,
+    /// Write to FILE what stdout would have, and nothing to stdout
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    output_file: Option<PathBuf>,
+    /// Show errors only
+    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    quiet: bool,
+    /// Show more: reasoning, the text beside calls, edits and the head of outputs
+    #[arg(long, short, help_heading = "Output")]
+    verbose: bool,
+}
+
+impl ReplayArgs {
+    fn output(&self) -> OutputArgs {
+        OutputArgs {
+            output: self.output,
+            full_events: self.full_events,
+            output_file: self.output_file.clone(),
+            quiet: self.quiet,
+            verbose: self.verbose,
+            ..OutputArgs::default()
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
+    let output = args.output();
+    let format = output.format()?;
+    let recorded = load(&process.folder.join(&args.file), &args.file)?;
+    let folder = JobFolder::open(args.storage.as_ref().map(|folder| process.folder.join(folder)))?;
+    let files = OutputFiles::check(&output, process, folder.path())?;
+    let cancel = CancellationToken::new();
+    let screen = Arc::new(Screen::new(process, &output, format, files.result, &cancel)?);
+    let last = recorded.parts().saturating_sub(1);
+    if recorded.end(last).is_none() {
+        screen.warn(&format!(
+            "{} was cut short: its last whole line is {}, and the end of the job is missing; what there is, is replayed",
+            args.file.display(),
+            recorded.last_line()
+        ));
+    }
+    let sink = screen.sink();
+    let options = |part: usize| {
+        let mut options = recorded.options(part, folder.path()).map_err(Failure::usage)?;
+        (options.sink, options.cancel) = (Arc::clone(&sink), cancel.clone());
+        Ok(options)
+    };
+    let played = play(&recorded, &options, &cancel)?;
+    screen.close();
+    let ReplayEnd { mut outcome, part, signal } = played;
+    if folder.is_temporary() {
+        outcome.path = outcome.path.strip_prefix(folder.path()).map(Path::to_owned).unwrap_or(outcome.path);
+    }
+    let written = screen.write_result(&outcome).err().or_else(|| screen.stream_error());
+    if let Some(error) = written.filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+        let error = anyhow::Error::new(error).context(format!("cannot write to {}", screen.destination()));
+        return Err(Failure::other(error));
+    }
+    if let Some(signal) = signal {
+        return Ok(signal.exit());
+    }
+    Ok(report(&screen, &outcome, recorded.end(part)))
+}
+
+/// Reads the cassette at `path`.
+///
+/// # Errors
+/// As [`RecordedJob::load`], with what to do.
+pub fn load(path: &Path, shown: &Path) -> Result<RecordedJob, Failure> {
+    let file = visible(&shown.display().to_string());
+    RecordedJob::load(path).map_err(|error| {
+        let help = match &error {
+            ReplayError::NoStart { .. } => Some(format!(
+                "name them: perstack run EXPERT QUERY --replay {file} --replay-tools --storage FOLDER; or record it again"
+            )),
+            ReplayError::Middle { checkpoint, .. } => Some(format!(
+                "perstack resume {checkpoint} --replay {file} --replay-tools, where the job is stored; or record it from its beginning"
+            )),
+            ReplayError::Io { .. } => Some("name a file that `perstack run --record FILE` has written".to_owned()),
+            _ => None,
+        };
+        let failure = Failure::usage(error);
+        match help {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    })
+}
+
+/// Reports the end of the replay. `recorded`: the status of the same part in the recording.
+fn report(screen: &Screen, outcome: &Outcome, recorded: Option<Status>) -> Exit {
+    match outcome.status {
+        Status::StoppedByError | Status::StoppedByVerification => {
+            error_of(&outcome.checkpoint.head).print(screen.paint());
+        }
+        status => screen.info(&format!("replayed: {}, {}", status.name(), steps(outcome.steps))),
+    }
+    if let Some(recorded) = recorded.filter(|recorded| *recorded != outcome.status) {
+        let (now, then) = (outcome.status.name(), recorded.name());
+        let failure =
+            Failure::other(anyhow!("the replay does not follow the recording: {now}, and recorded was {then}"));
+        failure.print(screen.paint());
+        return Exit::Failed;
+    }
+    exit_of(outcome.status, None)
+}

@@ -1,0 +1,68 @@
+//! [`JobFolder`]: the storage of jobs that are run for their outcome alone, as replays and tests are. It is removed when it
+//! is dropped, unless its user has named it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::cli::failure::Failure;
+
+/// Names that are tried for a folder.
+const TRIES: u32 = 1000;
+
+/// The storage of a job.
+pub struct JobFolder {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl JobFolder {
+    /// The folder `named`, else a new one among the system's temporary files, which its user alone can read.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn open(named: Option<PathBuf>) -> Result<Self, Failure> {
+        if let Some(path) = named {
+            return Ok(Self { path, is_temporary: false });
+        }
+        let (folder, process) = (std::env::temp_dir(), std::process::id());
+        let made = (0..TRIES).find_map(|number| {
+            let path = folder.join(format!("perstack-{process}-{number}"));
+            match create_for_owner(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+                made => Some(made.map(|()| path)),
+            }
+        });
+        let made = made.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()));
+        let path = made.with_context(|| format!("cannot make a folder in {}", folder.display()));
+        Ok(Self { path: path.map_err(Failure::other)?, is_temporary: true })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns true if it is removed at the end.
+    pub fn is_temporary(&self) -> bool {
+        self.is_temporary
+    }
+}
+
+impl Drop for JobFolder {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            // What is left is the system's to remove.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn create_for_owner(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
