@@ -14,6 +14,7 @@ const TEAM: &str = r#"
 [experts.librarian]
 instruction = "You lead."
 delegates = ["worker"]
+context = ["AGENTS.md"]
 verify = { command = "echo verified >> diary" }
 [experts.librarian.skills."@perstack/base"]
 type = "mcpStdioSkill"
@@ -30,6 +31,7 @@ fn recorded() -> (Test, Ran) {
     let skill = command_skill("owls", "sh", &["server.sh"]);
     let test = Test::new().toml(&format!("{TEAM}{skill}")).provider(Provider::Anthropic);
     let test = test.file("server.sh", format!("exec '{}' rough diary=diary\n", program())).file("owl.txt", "An owl.");
+    let test = test.file("AGENTS.md", "Hoot twice.");
     let worker = |n: u32| {
         let query = format!("Task #{n}#.");
         Answer::text(&format!("Result {n}."))
@@ -99,6 +101,7 @@ fn a_replay_needs_nothing_but_its_cassette_and_is_the_same_anywhere() {
     let (test, recorded) = recorded();
     let before = lines(&test, "diary");
     let whole = fs::read_to_string(cassette(&test)).unwrap();
+    assert!(whole.contains("Hoot twice."));
     let (one, other) = (elsewhere(&whole), elsewhere(&whole));
     let replays = [&one, &other].map(|place| place.run(["replay", "c.cassette", "--output", "jsonl"]).assert_code(0));
     assert_eq!(replays[0].stdout, replays[1].stdout);
