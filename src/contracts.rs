@@ -127,6 +127,15 @@ fn contracts() -> [(&'static str, Value); 4] {
              its place in the log of its run."
         ),
     );
+    let mut job = schema_of::<Job>(
+        read(),
+        "Job of perstack",
+        &format!("A `job.json`, formatVersion {FORMAT_VERSION}; without it, one of the TypeScript version."),
+    );
+    job["properties"]["seal"] = json!({
+        "description": "SHA-256 of all bytes before the comma in front of it, in hexadecimal digits. Absent in older files.",
+        "type": "string",
+    });
     checkpoint["anyOf"] = json!([{ "required": ["messages"] }, { "required": ["log"] }]);
     [
         (
@@ -145,14 +154,7 @@ fn contracts() -> [(&'static str, Value); 4] {
                 &format!("The object of `--output json`, schemaVersion {RESULT_SCHEMA_VERSION}."),
             ),
         ),
-        (
-            "job",
-            schema_of::<Job>(
-                read(),
-                "Job of perstack",
-                &format!("A `job.json`, formatVersion {FORMAT_VERSION}; without it, one of the TypeScript version."),
-            ),
-        ),
+        ("job", job),
         ("checkpoint", checkpoint),
     ]
 }

@@ -17,7 +17,7 @@ use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::UserInput;
 use crate::output_schema::OutputSchema;
 use crate::permission::CallDecision;
-use crate::setting::Limits;
+use crate::setting::{Limits, RunDigests};
 use crate::tool::{ToolResult, ToolRoute};
 use crate::usage::Usage;
 
@@ -394,6 +394,9 @@ pub struct RunParameters {
     /// The files whose texts are in the instruction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub context_files: Vec<ContextFile>,
+    /// Digests of what it works with. Nothing follows from them: they tie the record to it. Absent in older logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digests: Option<RunDigests>,
 }
 
 /// The way a Run goes on.

@@ -1,12 +1,14 @@
 //! A Job: one invocation's whole work.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Budgets, Spent};
 use crate::checkpoint::Status;
 use crate::cost::Spend;
 use crate::expert::ExpertKey;
-use crate::id::JobId;
+use crate::id::{JobId, RunId};
 use crate::usage::Usage;
 
 /// The status of a job.
@@ -75,6 +77,10 @@ pub struct Job {
     /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// The digest at the end of each Run's log, as of the end of the last invocation; of a Run without facts, as one that
+    /// was imported, SHA-256 of its checkpoint's file. Absent in older files.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ends: BTreeMap<RunId, String>,
     /// Its limits, and what they count as spent.
     #[serde(default)]
     pub budget: JobBudget,

@@ -6,9 +6,12 @@ use std::str::FromStr;
 use indexmap::IndexMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::budget::Budgets;
 use crate::expert::{Expert, ExpertKey};
+use crate::hex;
 use crate::id::{JobId, RunId};
 
 pub use crate::model_name::{ProviderName, UnknownProvider};
@@ -220,6 +223,38 @@ pub struct RunSetting {
     /// Milliseconds since the epoch.
     #[serde(with = "crate::count::Count")]
     pub updated_at: u64,
+}
+
+/// Digests of what a Run works with: SHA-256 in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDigests {
+    /// Of its expert's definition, as `run-setting.json` keeps it.
+    pub expert: String,
+    /// Of all that `run-setting.json` keeps but ids and times: the same for Runs of one expert with one configuration.
+    pub configuration: String,
+    /// Of the text of the lock at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+}
+
+impl RunDigests {
+    /// The digests of a setting, as the JSON object that is kept of it.
+    pub fn of_setting(setting: &Value, lock: Option<String>) -> Self {
+        let expert = setting.get("expertKey").and_then(Value::as_str).unwrap_or_default();
+        let expert = setting.get("experts").and_then(|experts| experts.get(expert)).map(digest).unwrap_or_default();
+        let mut configuration = setting.clone();
+        if let Value::Object(fields) = &mut configuration {
+            for key in ["jobId", "runId", "startedAt", "updatedAt", "seal"] {
+                fields.shift_remove(key);
+            }
+        }
+        Self { expert, configuration: digest(&configuration), lock }
+    }
+}
+
+fn digest(value: &Value) -> String {
+    hex::digits(&Sha256::digest(value.to_string()))
 }
 
 /// Which provider, without its credentials.

@@ -2,13 +2,14 @@
 
 mod diff;
 mod rm;
+mod verify;
 
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
 use super::{Exit, Process};
 
-/// Compares recorded jobs, or removes them
+/// Compares recorded jobs, checks or removes them
 #[derive(Debug, Args)]
 pub struct JobCommandArgs {
     #[command(subcommand)]
@@ -19,6 +20,7 @@ pub struct JobCommandArgs {
 enum JobAction {
     Diff(diff::DiffArgs),
     Rm(rm::RmArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the command.
@@ -26,5 +28,6 @@ pub fn run(args: &JobCommandArgs, process: &Process) -> Result<Exit, Failure> {
     match &args.action {
         JobAction::Diff(args) => diff::run(args, process),
         JobAction::Rm(args) => rm::run(args, process),
+        JobAction::Verify(args) => verify::run(args, process),
     }
 }

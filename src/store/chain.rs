@@ -151,6 +151,15 @@ fn length(line: &[u8]) -> u64 {
     u64::try_from(line.len()).unwrap_or(u64::MAX)
 }
 
+/// The digest at the end of a log, by its last bytes; `None` where the last line has none.
+pub(super) fn last_digest(tail: &[u8]) -> Option<String> {
+    let (_, digest) = split(tail)?;
+    Some(digest.iter().map(|digit| char::from(*digit)).collect())
+}
+
+/// The number of bytes that [`last_digest`] needs.
+pub(super) const TAIL: usize = SEAL;
+
 /// A line's bytes before its chain, and its digest; `None` when it has no chain.
 fn split(line: &[u8]) -> Option<(&[u8], LineDigest)> {
     let (body, seal) = line.split_at_checked(line.len().checked_sub(SEAL)?)?;

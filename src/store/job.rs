@@ -13,8 +13,8 @@ use super::atomic::FileIdentity;
 use super::log::LogFlush;
 use super::unsynced::Unsynced;
 use super::{
-    Chain, CheckpointBody, CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, door,
-    snapshot,
+    Chain, CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, StoredCheckpoint, atomic,
+    door, seal, snapshot,
 };
 use crate::checkpoint::{Checkpoint, CheckpointHead};
 use crate::fact::Fact;
@@ -69,7 +69,7 @@ impl JobStore {
 
     /// Writes a file that a job or a Run begins with. Durable with the next flush of one of the job's Runs.
     fn begin_file<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), StoreError> {
-        let file = atomic::write_unsynced(path, &atomic::indented(path, value)?)?;
+        let file = atomic::write_unsynced(path, &seal::sealed(path, value)?)?;
         lock(&self.unsynced).add_file(file, path);
         Ok(())
     }
@@ -111,7 +111,8 @@ impl JobStore {
     /// # Errors
     /// The system's error.
     pub fn write_job(&self, job: &Job) -> Result<(), StoreError> {
-        atomic::write_json(&self.layout.job_file(&self.id), job)
+        let path = self.layout.job_file(&self.id);
+        atomic::write(&path, &seal::sealed(&path, job)?)
     }
 
     /// Makes the checkpoint of a Run that stopped, and is to be continued from elsewhere too, hold everything; does
@@ -122,11 +123,13 @@ impl JobStore {
     pub fn complete_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let Checkpoint { head, messages } = checkpoint;
         let path = self.layout.checkpoint(&self.id, &head.run_id, head.step_number, &head.id);
-        if snapshot::read_checkpoint(&path).is_ok_and(|stored| matches!(stored.body, CheckpointBody::Inline(_))) {
+        let stored = snapshot::read_checkpoint(&path).ok();
+        if stored.as_ref().is_some_and(StoredCheckpoint::is_whole) {
             return Ok(());
         }
         let setting = self.storage().setting(&self.id, &head.run_id).ok();
-        atomic::write(&path, &snapshot::whole(&path, head, messages, setting.as_ref())?)
+        let log = stored.and_then(|stored| stored.position().cloned());
+        atomic::write(&path, &snapshot::whole(&path, head, messages, log, setting.as_ref())?)
     }
 
     /// Starts a Run: its folder, `run-setting.json` and an empty log. Leftovers of an earlier attempt that recorded no
@@ -271,7 +274,7 @@ impl RunStore {
     }
 
     /// The flush that also writes the checkpoint that the Run stops with: messages and setting included, so that the
-    /// file can be moved elsewhere.
+    /// file can be moved elsewhere, and the end of the log, so that a log which was cut is seen.
     ///
     /// # Errors
     /// A value without a JSON form.
@@ -282,7 +285,7 @@ impl RunStore {
         setting: &RunSetting,
     ) -> Result<(Flush, CheckpointEntry), StoreError> {
         let entry = self.entry(head);
-        let bytes = snapshot::whole(&entry.path, head, messages, Some(setting))?;
+        let bytes = snapshot::whole(&entry.path, head, messages, Some(self.position()), Some(setting))?;
         let checkpoint = Some((entry.path.clone(), bytes));
         Ok((Flush { checkpoint, ..self.flush() }, entry))
     }
@@ -310,7 +313,8 @@ impl RunStore {
     /// # Errors
     /// The system's error.
     pub fn write_setting(&self, setting: &RunSetting) -> Result<(), StoreError> {
-        atomic::write_json(&self.layout.setting(&self.job, &self.run), setting)
+        let path = self.layout.setting(&self.job, &self.run);
+        atomic::write(&path, &seal::sealed(&path, setting)?)
     }
 }
 

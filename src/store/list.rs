@@ -2,7 +2,7 @@
 //! tolerant: unreadable entries are skipped, and a job without a good `job.json` is described from its Runs and
 //! checkpoints.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -278,6 +278,7 @@ impl Store {
             started_at,
             finished_at: None,
             last_run_at: None,
+            ends: BTreeMap::new(),
             replayed: false,
             budget: JobBudget {
                 limits: runs

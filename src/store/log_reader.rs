@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::chain::{Chain, ChainFault, LogPosition};
-use super::{StoreError, atomic};
+use super::{StoreError, atomic, chain};
 use crate::fact::{Fact, KINDS};
 
 /// The text by which a log's header is known.
@@ -40,6 +40,11 @@ pub enum LogEntry {
 struct Header {
     format: String,
     version: u64,
+}
+
+/// The header line of a version.
+fn header_of(version: u32) -> String {
+    format!("{{\"format\":\"{FORMAT}\",\"version\":{version}}}\n")
 }
 
 /// Reads the facts of one log.
@@ -74,6 +79,11 @@ impl LogReader {
         };
         reader.read_header()?;
         Ok(reader)
+    }
+
+    /// Returns whether the line that was read last is the header of a log as it is written.
+    pub fn is_at_header(&self) -> bool {
+        (1..=LOG_VERSION).any(|version| self.text == header_of(version).as_bytes())
     }
 
     fn read_header(&mut self) -> Result<(), StoreError> {
@@ -199,6 +209,29 @@ impl LogReader {
     /// The chain up to the line that was read last.
     pub fn chain(&self) -> &Chain {
         &self.chain
+    }
+
+    /// The bytes of the line that was read last.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Returns whether the line that was read last has a digest.
+    pub fn is_at_chained_line(&self) -> bool {
+        chain::last_digest(&self.text).is_some()
+    }
+
+    /// Returns whether the log was begun by a version without chains.
+    pub fn is_old(&self) -> bool {
+        self.is_old
+    }
+
+    /// Returns whether the line that was read last, of a log that seems to be old, is the first behind the header of one
+    /// that is not: the header was changed.
+    pub fn had_other_header(&self) -> bool {
+        let mut chain = Chain::default();
+        chain.add_unchained(header_of(LOG_VERSION).as_bytes());
+        self.is_old && self.chain.facts() == 0 && chain.add(&self.text, false).is_ok()
     }
 
     /// The number of the line that was read last, from 1.

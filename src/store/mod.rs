@@ -22,6 +22,7 @@ mod atomic;
 mod batch;
 mod chain;
 mod disk;
+mod ends;
 mod error;
 #[cfg(feature = "fault-injection")]
 mod fault;
@@ -37,6 +38,7 @@ mod no_links;
 mod order;
 mod original;
 mod remove;
+mod seal;
 mod snapshot;
 mod unsynced;
 
@@ -62,9 +64,10 @@ pub use log_reader::{LogEntry, LogReader};
 pub use name::{ShortIds, named, short_id};
 pub use order::JobTimes;
 pub use original::OriginalEvent;
+pub use seal::Seal;
 #[cfg(test)]
 pub(crate) use snapshot::WrittenCheckpoint;
-pub use snapshot::{CheckpointBody, StoredCheckpoint};
+pub use snapshot::{CheckpointBody, StoredCheckpoint, expected_bytes};
 
 use std::path::Path;
 
@@ -131,6 +134,14 @@ impl Store {
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
     pub fn setting(&self, job: &JobId, run: &RunId) -> Result<RunSetting, StoreError> {
         snapshot::read_versioned(&self.layout.setting(job, run))
+    }
+
+    /// The bytes of a file in this storage.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn bytes(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        atomic::read(path)
     }
 
     /// Reads a checkpoint file, in this storage or anywhere else.

@@ -21,9 +21,26 @@ use crate::setting::RunSetting;
 pub struct StoredCheckpoint {
     pub head: CheckpointHead,
     pub body: CheckpointBody,
+    /// The end of the log of a Run that stopped, beside its messages. Absent in older files.
+    pub log_end: Option<LogPosition>,
     /// The setting that the Run was started with. Absent in mid-run checkpoints, which lie beside it, and in the
     /// original's files.
     pub setting: Option<RunSetting>,
+}
+
+impl StoredCheckpoint {
+    /// Returns whether it holds its messages.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.body, CheckpointBody::Inline(_))
+    }
+
+    /// The point in its Run's log that it was made at, if it names one.
+    pub fn position(&self) -> Option<&LogPosition> {
+        match &self.body {
+            CheckpointBody::Log(at) => Some(at),
+            CheckpointBody::Inline(_) => self.log_end.as_ref(),
+        }
+    }
 }
 
 /// The place of a checkpoint's messages.
@@ -35,7 +52,8 @@ pub enum CheckpointBody {
     Log(LogPosition),
 }
 
-/// The written form, with either `messages` or `log`.
+/// The written form: with `log`, the point in the Run's log that it was made at, and, when the Run has stopped, with
+/// `messages` too.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WrittenCheckpoint<'a> {
@@ -61,9 +79,37 @@ pub(super) fn whole(
     path: &Path,
     head: &CheckpointHead,
     messages: &[Message],
+    log: Option<LogPosition>,
     setting: Option<&RunSetting>,
 ) -> Result<Vec<u8>, StoreError> {
-    atomic::on_one_line(path, &WrittenCheckpoint { head, messages: Some(messages), log: None, setting })
+    atomic::on_one_line(path, &WrittenCheckpoint { head, messages: Some(messages), log, setting })
+}
+
+/// The bytes that the file of a checkpoint at `path` has when it is in the form of `stored`. `setting`: the object that
+/// its Run's setting is, for a file that has one.
+///
+/// # Errors
+/// A value without a JSON form.
+pub fn expected_bytes(
+    path: &Path,
+    stored: &StoredCheckpoint,
+    head: &CheckpointHead,
+    messages: &[Message],
+    position: LogPosition,
+    setting: &Value,
+) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = match stored.body {
+        CheckpointBody::Log(_) => by_log(path, head, position)?,
+        CheckpointBody::Inline(_) => whole(path, head, messages, stored.log_end.is_some().then_some(position), None)?,
+    };
+    if stored.setting.is_some() {
+        bytes.truncate(bytes.len().saturating_sub(2));
+        bytes.extend_from_slice(b",\"setting\":");
+        bytes.extend(atomic::on_one_line(path, setting)?);
+        bytes.pop();
+        bytes.extend_from_slice(b"}\n");
+    }
+    Ok(bytes)
 }
 
 /// Reads a checkpoint of any form. Unknown keys are ignored.
@@ -90,12 +136,12 @@ fn checkpoint(bytes: &[u8], path: &Path) -> Result<StoredCheckpoint, StoreError>
         }
     };
     check_version(&rest, path)?;
-    let body = match (messages, log) {
-        (Some(messages), _) => CheckpointBody::Inline(messages),
-        (None, Some(log)) => CheckpointBody::Log(log),
+    let (body, log_end) = match (messages, log) {
+        (Some(messages), log) => (CheckpointBody::Inline(messages), log),
+        (None, Some(log)) => (CheckpointBody::Log(log), None),
         (None, None) => return Err(StoreError::damaged(path, None, "it has neither messages nor a log")),
     };
-    Ok(StoredCheckpoint { head: decode(Value::Object(rest), path)?, body, setting })
+    Ok(StoredCheckpoint { head: decode(Value::Object(rest), path)?, body, log_end, setting })
 }
 
 /// The keys of a checkpoint's object. Only those of its head go by way of a tree: a history is long.

@@ -1,6 +1,7 @@
 //! The storage as a whole; each file's own behaviour is tested beside it.
 
 use crate::hint::ErrorHint as _;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -60,6 +61,7 @@ pub(super) fn job(id: &str, started_at: u64) -> Job {
         started_at,
         finished_at: None,
         last_run_at: None,
+        ends: BTreeMap::new(),
         replayed: false,
         budget: crate::job::JobBudget::default(),
     }
@@ -163,14 +165,19 @@ fn a_run_is_read_back_as_it_was_written() {
     assert_eq!(world.store.read_facts(&mid.job, run.id()).unwrap(), facts(3));
     assert_eq!(run.setting().unwrap(), setting("j1", "r1", 1));
     let body = CheckpointBody::Log(at_two.clone());
-    let stored = StoredCheckpoint { head: head("r1", "c1", 1), body, setting: None };
+    let stored = StoredCheckpoint { head: head("r1", "c1", 1), body, log_end: None, setting: None };
     assert_eq!(world.store.read_checkpoint(&mid.path).unwrap(), stored);
     assert_eq!(fs::read_to_string(&mid.path).unwrap().lines().count(), 1);
     let mut log = world.store.open_log(&mid.job, run.id()).unwrap();
     let before: Vec<Fact> = std::iter::from_fn(|| log.next_before(&at_two).unwrap()).collect();
     assert_eq!(before, facts(2));
     let body = CheckpointBody::Inline(messages());
-    let stored = StoredCheckpoint { head: head("r1", "c2", 2), body, setting: Some(setting("j1", "r1", 1)) };
+    let stored = StoredCheckpoint {
+        head: head("r1", "c2", 2),
+        body,
+        log_end: Some(run.position()),
+        setting: Some(setting("j1", "r1", 1)),
+    };
     assert_eq!(world.store.read_checkpoint(&last.path).unwrap(), stored);
     let whole: Checkpoint = serde_json::from_slice(&fs::read(&last.path).unwrap()).unwrap();
     assert_eq!(whole, Checkpoint { head: head("r1", "c2", 2), messages: messages() });
@@ -219,7 +226,7 @@ fn the_originals_checkpoints_are_read() {
     expected.format_version = 0;
     let body = CheckpointBody::Inline(messages());
     let stored = world.store.read_checkpoint(&path).unwrap();
-    assert_eq!(stored, StoredCheckpoint { head: expected, body, setting: None });
+    assert_eq!(stored, StoredCheckpoint { head: expected, body, log_end: None, setting: None });
     assert_eq!(world.found("c9f3"), Ok(("checkpoint".to_owned(), Some("c9f3".to_owned()))));
     assert_eq!(world.found("j1"), world.found("c9f3"));
     let rebuilt = world.store.job(&"j1".parse().unwrap()).unwrap();

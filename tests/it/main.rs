@@ -24,6 +24,7 @@ mod disk;
 mod docs;
 mod each;
 mod errors;
+mod evidence;
 mod example;
 mod fallback;
 mod foreign_state;

@@ -7,12 +7,14 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
+use sha2::{Digest as _, Sha256};
 use toml::de::{DeTable, Deserializer};
 
 use super::definitions::{self, SplitLock};
 use super::{FILE_NAME, Lock, VERSION};
 use crate::config::error::{ConfigError, position};
 use crate::config::read_file::read_text_within;
+use crate::hex;
 
 /// Most bytes of a lock that is read or written; room for some ten thousand tools.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
@@ -74,7 +76,8 @@ pub(super) fn parse_toml(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     if lock.version != VERSION {
         return Err(ConfigError::LockVersion { path: path.to_owned(), version: lock.version });
     }
-    Ok(Lock { path: path.to_owned(), ..lock })
+    let text_digest = hex::digits(&Sha256::digest(text));
+    Ok(Lock { path: path.to_owned(), text_digest, ..lock })
 }
 
 /// The lock in a text that is in the form that [`write()`] gives it; `None` for any other, and for one with a mistake.

@@ -116,6 +116,7 @@ impl Lock {
                 .map(|(definition, found)| (definition.expert.key.as_str().to_owned(), definition.entry(found)))
                 .collect(),
             path: super::find(config),
+            text_digest: String::new(),
         }
     }
 }

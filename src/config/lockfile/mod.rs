@@ -51,9 +51,17 @@ pub struct Lock {
     /// The file it was read from, or will be written to.
     #[serde(skip)]
     path: PathBuf,
+    /// SHA-256 of the text it was read from, in hexadecimal digits; empty for one that was made anew.
+    #[serde(skip)]
+    text_digest: String,
 }
 
 impl Lock {
+    /// SHA-256 of the text it was read from, with line feeds for line ends, in hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.text_digest
+    }
+
     /// The file it was read from, or will be written to.
     pub fn path(&self) -> &Path {
         &self.path

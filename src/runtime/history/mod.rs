@@ -15,6 +15,7 @@ pub(in crate::runtime) mod run_ends;
 mod runs;
 mod job_state;
 pub(in crate::runtime) mod unstored;
+mod verify;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,6 +35,7 @@ pub use item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 pub use job_state::{JobEntry, JobIndex, JobState};
 pub use logged_event::{Durations, KeptEvent, LoggedEvent};
 pub use runs::{Descent, Run};
+pub use verify::{RecordFault, Verification, VerifiedRun};
 
 use run_ends::RunEnds;
 use run_reader::RunReader;
@@ -90,6 +92,11 @@ impl JobLog {
     /// The folder that it is stored in, which holds `jobs/`.
     pub fn storage(&self) -> &Path {
         self.store.layout().root()
+    }
+
+    /// The job's file, `job.json`.
+    pub fn job_file(&self) -> std::path::PathBuf {
+        self.store.layout().job_file(self.id())
     }
 
     /// The job and its state.

@@ -19,7 +19,7 @@ use crate::runtime::job::models::RunModels;
 use crate::runtime::options::Options;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
-use crate::setting::{ProviderConfig, ProviderSetting, RunSetting};
+use crate::setting::{ProviderConfig, ProviderSetting, RunDigests, RunSetting};
 use crate::store::{JobStore, Store};
 use crate::tool::{BASE_SKILL, ToolSpec};
 
@@ -96,7 +96,14 @@ impl JobContext {
             output_schema,
             verify: self.verify(expert),
             context_files: self.files.record(&expert.key),
+            digests: self.digests(setting),
         }
+    }
+
+    /// The digests of what a Run with this setting works with.
+    fn digests(&self, setting: &RunSetting) -> Option<RunDigests> {
+        let lock = self.options.lockfile.as_ref().map(|lock| lock.digest().to_owned());
+        Some(RunDigests::of_setting(&serde_json::to_value(setting).ok()?, lock))
     }
 
     /// The command that verifies the answers of `expert`, without secrets.

@@ -7,6 +7,7 @@
 //!
 //! [`resume_point`]: super::resume_point
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -131,6 +132,7 @@ fn job_of(head: &CheckpointHead, started_at: u64) -> Job {
         started_at,
         finished_at: None,
         last_run_at: None,
+        ends: BTreeMap::new(),
         replayed: false,
         budget: JobBudget::default(),
     }

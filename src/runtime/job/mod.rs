@@ -15,6 +15,7 @@ pub mod resume_point;
 pub mod spending;
 pub mod tree;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -75,6 +76,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
         started_at: stamp.at,
         finished_at: None,
         last_run_at: None,
+        ends: BTreeMap::new(),
         replayed: backends.tape.is_replay(),
         budget: JobBudget {
             limits: options.settings.budgets,
@@ -226,6 +228,7 @@ fn conclude(
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| context.backends.clock.stamp().at);
     job.last_run_at = context.store.last_run_start(&job.id).ok();
+    context.store.add_ends(&job.id, &mut job.ends)?;
     context.job.write_job(&job)?;
     // Last: the job is whole on disk, also when its cassette is not.
     context.backends.tape.record_end(status);

@@ -4,6 +4,8 @@
 
 use tokio::time::Instant;
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::content::Content;
 use crate::cost::Spend;
@@ -203,6 +205,7 @@ fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &Jo
             started_at: backends.clock.stamp().at,
             finished_at: None,
             last_run_at: None,
+            ends: BTreeMap::new(),
             replayed: false,
             budget: JobBudget::default(),
         },

@@ -244,6 +244,7 @@ fn effect_unknown(call: &ToolCall) -> ToolResult {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
@@ -286,6 +287,7 @@ mod tests {
             started_at: 0,
             finished_at: None,
             last_run_at: None,
+            ends: BTreeMap::new(),
             replayed: false,
             budget: crate::job::JobBudget::default(),
         };

@@ -172,7 +172,8 @@ fn a_written_lock_is_read_back() {
     let lock = lock(&project(TOML), 7);
     assert_eq!(write(&path, &lock).unwrap(), Written::Replaced);
     let back = read(&path).unwrap().unwrap();
-    assert_eq!(Lock { path: lock.path.clone(), ..back.clone() }, lock);
+    assert_eq!(back.digest().len(), 64);
+    assert_eq!(Lock { path: lock.path.clone(), text_digest: String::new(), ..back.clone() }, lock);
     assert_eq!(text(&back), text(&lock), "what is read is written the same");
     let specs: Vec<ToolSpec> = back.experts["librarian"].tools_of("index").map(LockedTool::to_spec).collect();
     assert_eq!(specs, found().tools[1..3], "schemas with null come back whole");

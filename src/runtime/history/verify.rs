@@ -1,0 +1,138 @@
+//! [`JobLog::verify`]: the check that a job's record is as it was written. `perstack job verify` calls it.
+//!
+//! The lines of a log are tied to each other by their digests. Everything else follows from them: each checkpoint is made
+//! again from the log and compared with its file, the digests that a Run began with are compared with its
+//! `run-setting.json`, and `job.json`, which has a seal of its own, names the ends of all logs. [`verify_run`] checks one
+//! Run, and leaves what is beyond it to [`JobLog::verify`].
+
+mod run;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::id::RunId;
+use crate::job::Job;
+use crate::runtime::history::JobLog;
+use crate::runtime::history::job_state::JobState;
+use crate::runtime::history::run_ends::RunEnds;
+use crate::store::{Seal, StoreError};
+
+use run::verify_run;
+
+/// The outcome of the check of a job's record.
+#[derive(Debug)]
+pub struct Verification {
+    /// The first record of each Run that does not fit, in the order in which they were written; before them, of the job.
+    pub faults: Vec<RecordFault>,
+    /// Its Runs, the first begun first.
+    pub runs: Vec<VerifiedRun>,
+    /// The seal of `job.json`, which all of the record is tied to; `None` where it has none.
+    pub digest: Option<String>,
+    /// A process works on the job, or it was interrupted: the record is whole as far as it goes.
+    pub is_open: bool,
+}
+
+/// A Run as far as its record fits.
+#[derive(Debug)]
+pub struct VerifiedRun {
+    pub run: RunId,
+    /// Facts that were read.
+    pub facts: u64,
+    /// Facts among them without a digest: an older version wrote them.
+    pub unchained: u64,
+    /// Checkpoints that are as they follow from the facts.
+    pub checkpoints: u64,
+    /// The digest at the last fact; `None` without digests.
+    pub end: Option<String>,
+    /// The last line is not whole, as a crash leaves it.
+    pub is_torn: bool,
+}
+
+/// A record that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFault {
+    pub path: PathBuf,
+    /// The line, from 1, in a log.
+    pub line: Option<u64>,
+    /// The kind of record, in words: `toolReturned of step 3`.
+    pub record: Option<String>,
+    /// The fault, in words.
+    pub what: String,
+}
+
+impl RecordFault {
+    fn file(path: &Path, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line: None, record: None, what: what.into() }
+    }
+
+    /// The fault that reading `path` came to.
+    fn unread(path: &Path, error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { path, line, what, .. } => Self { path, line, record: None, what },
+            error if error.is_not_found() => Self::file(path, "it is missing"),
+            error => Self::file(path, error.to_string()),
+        }
+    }
+}
+
+impl Verification {
+    /// Returns whether every record has a digest.
+    pub fn is_chained(&self) -> bool {
+        self.digest.is_some() && self.runs.iter().all(|run| run.unchained == 0)
+    }
+}
+
+impl JobLog {
+    /// Checks the job's record from its beginning: it is read once.
+    pub fn verify(&self) -> Verification {
+        let mut checked =
+            Verification { faults: Vec::new(), runs: Vec::new(), digest: None, is_open: self.is_being_written() };
+        let ends = match self.verify_job_file() {
+            Ok((digest, job)) => {
+                checked.digest = digest;
+                job.ends
+            }
+            Err(fault) => {
+                checked.faults.push(fault);
+                BTreeMap::new()
+            }
+        };
+        let mut states = RunEnds::default();
+        for run in &self.runs {
+            let end = ends.get(&run.id).map(String::as_str);
+            let (verified, fault) = verify_run(&self.store, self.id(), &run.id, end, checked.is_open, &mut states);
+            let is_unknown = end.is_none() && verified.end.is_some() && !ends.is_empty() && !checked.is_open;
+            checked.faults.extend(fault.or_else(|| {
+                let path = self.store.layout().job_file(self.id());
+                is_unknown.then(|| RecordFault::file(&path, format!("it does not have run {}", run.id)))
+            }));
+            checked.runs.push(verified);
+        }
+        let is_gone = |run: &&RunId| self.runs.iter().all(|known| known.id != **run);
+        for run in ends.keys().filter(is_gone) {
+            let path = self.store.layout().run(self.id(), run);
+            checked.faults.push(RecordFault::file(&path, "the run is missing, which job.json has"));
+        }
+        checked
+    }
+
+    fn is_being_written(&self) -> bool {
+        matches!(self.entry.state, JobState::Running(_) | JobState::Interrupted)
+    }
+
+    fn verify_job_file(&self) -> Result<(Option<String>, Job), RecordFault> {
+        let path = self.store.layout().job_file(self.id());
+        let bytes = self.store.bytes(&path).map_err(|error| RecordFault::unread(&path, error))?;
+        let job: Job = serde_json::from_slice(&bytes)
+            .map_err(|error| RecordFault::file(&path, format!("it is no job file ({error})")))?;
+        let newest = self.runs.iter().rev().find_map(|run| self.store.first_fact(self.id(), &run.id));
+        match Seal::of(&bytes) {
+            Seal::Whole(digest) => Ok((Some(digest), job)),
+            Seal::Broken => Err(RecordFault::file(&path, "its seal does not fit: it was changed")),
+            Seal::Absent if newest.is_some_and(|fact| run::digests_of(&fact).is_some()) => {
+                Err(RecordFault::file(&path, "its seal is missing: it was changed"))
+            }
+            Seal::Absent => Ok((None, job)),
+        }
+    }
+}

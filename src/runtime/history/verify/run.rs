@@ -1,0 +1,358 @@
+//! [`verify_run`]: the check of one Run's record. The job's check calls it for each.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::{RecordFault, VerifiedRun};
+use crate::checkpoint::Status;
+use crate::fact::{Fact, FactBody};
+use crate::hex;
+use crate::id::{CheckpointId, JobId, RunId};
+use crate::machine::{Action, RunMachine, Save};
+use crate::runtime::history::recorded_run::{feed, state_behind};
+use crate::runtime::history::run_ends::RunEnds;
+use crate::setting::RunDigests;
+use crate::store::{CheckpointBody, LogPosition, LogReader, Seal, Store, StoreError, StoredCheckpoint, expected_bytes};
+
+/// Checks the record of a Run. `end`: the digest of its end by `job.json`. `is_open`: the job has not ended, so that the
+/// Run may lack its last checkpoint. `states`: the ends of Runs that were read before.
+pub(super) fn verify_run(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    end: Option<&str>,
+    is_open: bool,
+    states: &mut RunEnds,
+) -> (VerifiedRun, Option<RecordFault>) {
+    let verified = VerifiedRun { run: run.clone(), facts: 0, unchained: 0, checkpoints: 0, end: None, is_torn: false };
+    let mut check = RunCheck {
+        store,
+        job,
+        run,
+        end,
+        is_open,
+        verified,
+        files: HashMap::new(),
+        missing: None,
+        setting: Value::Null,
+        digests: None,
+        has_met_end: false,
+    };
+    let fault = check.all(states).err();
+    (check.verified, fault)
+}
+
+/// The digests that a Run began, or went on, with; `None` in a fact that begins nothing and in older logs.
+pub(super) fn digests_of(fact: &Fact) -> Option<&RunDigests> {
+    match &fact.body {
+        FactBody::Started { spec, .. } => spec.parameters.digests.as_ref(),
+        FactBody::Resumed { resumption } => resumption.parameters.digests.as_ref(),
+        _ => None,
+    }
+}
+
+/// The check of a Run, up to some record.
+struct RunCheck<'a> {
+    store: &'a Store,
+    job: &'a JobId,
+    run: &'a RunId,
+    end: Option<&'a str>,
+    is_open: bool,
+    verified: VerifiedRun,
+    /// The files of checkpoints that the log did not lead to so far.
+    files: HashMap<CheckpointId, PathBuf>,
+    /// The first checkpoint that has no file.
+    missing: Option<PathBuf>,
+    /// `run-setting.json`, without its seal.
+    setting: Value,
+    /// The last of the log.
+    digests: Option<RunDigests>,
+    has_met_end: bool,
+}
+
+impl RunCheck<'_> {
+    fn all(&mut self, states: &mut RunEnds) -> Result<(), RecordFault> {
+        let layout = self.store.layout();
+        let (path, folder) = (layout.log(self.job, self.run), layout.run(self.job, self.run));
+        let files = self.store.run_checkpoints(self.job, self.run);
+        let files = files.map_err(|error| RecordFault::unread(&folder, error))?;
+        self.files = files.into_iter().map(|entry| (entry.id, entry.path)).collect();
+        let mut log = match LogReader::open(&path) {
+            Ok(log) => log,
+            // The original has none.
+            Err(error) if error.is_not_found() && self.is_original() => return Ok(()),
+            Err(error) => return Err(RecordFault::unread(&path, error)),
+        };
+        if !log.is_at_header() && log.text().ends_with(b"\n") {
+            return Err(RecordFault::file(&path, "it is not the header of a log as it is written").at(1));
+        }
+        self.read_setting()?;
+        let machine = self.facts(&path, &mut log, states)?;
+        self.rest(&path, &log, machine.as_ref())?;
+        if let Some(machine) = machine
+            && machine.head().status == Status::StoppedByDelegate
+        {
+            states.insert(machine.into_checkpoint());
+        }
+        Ok(())
+    }
+
+    fn is_original(&self) -> bool {
+        self.end.is_none() && self.store.original_events(self.job, self.run).is_ok_and(|events| !events.is_empty())
+    }
+
+    fn read_setting(&mut self) -> Result<(), RecordFault> {
+        let path = self.store.layout().setting(self.job, self.run);
+        let first = self.store.first_fact(self.job, self.run);
+        let bytes = match self.store.bytes(&path) {
+            Ok(bytes) => bytes,
+            // A power cut may take the file of a Run that has not come to a fact.
+            Err(error) if error.is_not_found() && first.is_none() => return Ok(()),
+            Err(error) => return Err(RecordFault::unread(&path, error)),
+        };
+        self.setting = serde_json::from_slice(&bytes)
+            .map_err(|error| RecordFault::file(&path, format!("it is no JSON ({error})")))?;
+        match self.setting.get("runId").and_then(Value::as_str) {
+            Some(run) if run == self.run.as_str() => {}
+            run => {
+                let what = format!("it is of run {}: the file is another run's", run.unwrap_or("none"));
+                return Err(RecordFault::file(&path, what));
+            }
+        }
+        match Seal::of(&bytes) {
+            Seal::Broken => return Err(RecordFault::file(&path, "its seal does not fit: it was changed")),
+            Seal::Absent if first.as_ref().is_some_and(|fact| digests_of(fact).is_some()) => {
+                return Err(RecordFault::file(&path, "its seal is missing: it was changed"));
+            }
+            Seal::Absent | Seal::Whole(_) => {}
+        }
+        if let Value::Object(fields) = &mut self.setting {
+            fields.shift_remove("seal");
+        }
+        Ok(())
+    }
+
+    /// Reads the facts, and checks the checkpoints that they lead to.
+    fn facts(
+        &mut self,
+        path: &Path,
+        log: &mut LogReader,
+        states: &mut RunEnds,
+    ) -> Result<Option<RunMachine>, RecordFault> {
+        let mut machine: Option<RunMachine> = None;
+        loop {
+            let step = machine.as_ref().map(|machine| machine.head().step_number);
+            let fact = match log.next_fact() {
+                Ok(Some(fact)) => fact,
+                Ok(None) => return Ok(machine),
+                Err(StoreError::Damaged { line: Some(2), .. }) if log.had_other_header() => {
+                    return Err(RecordFault::file(path, "its header was changed").at(1));
+                }
+                Err(error) => {
+                    let fault = RecordFault::unread(path, error);
+                    return Err(RecordFault { record: record(log.text(), step), ..fault }.at(log.line()));
+                }
+            };
+            if self.has_met_end && !matches!(fact.body, FactBody::Resumed { .. }) {
+                return Err(wrong_end(path, log.line()));
+            }
+            let kind = fact.body.kind();
+            let at = |what: String| {
+                RecordFault { record: record(log.text(), step), ..RecordFault::file(path, what) }.at(log.line())
+            };
+            if let Some(other) = run_of(&fact).filter(|run| *run != self.run) {
+                return Err(at(format!("it is of run {other}: the log is another run's")));
+            }
+            self.digests = digests_of(&fact).cloned().or(self.digests.take());
+            let mut state = match machine.take() {
+                Some(machine) => machine,
+                None => state_behind(self.store, self.job, self.run, &fact, states)
+                    .map_err(|error| at(format!("the checkpoint that it continues cannot be read: {error}")))?,
+            };
+            state.set_quiet(true);
+            let position = log.position();
+            let mut checked = Ok(());
+            let fed = feed(&mut state, fact, &mut |_, save, machine| {
+                if let Some(save) = save {
+                    checked = self.checkpoint(&save, machine, &position, log.is_old());
+                }
+                checked.is_err()
+            });
+            fed.map_err(|illegal| at(format!("a {kind} does not follow from what is before it ({illegal})")))?;
+            checked?;
+            self.verified.facts = position.facts;
+            let is_chained = log.is_at_chained_line();
+            self.verified.unchained += u64::from(!is_chained);
+            self.has_met_end = self.end == Some(position.chain.as_str());
+            self.verified.end = is_chained.then_some(position.chain);
+            machine = Some(state);
+        }
+    }
+
+    /// Checks the file of a checkpoint that the log leads to.
+    fn checkpoint(
+        &mut self,
+        save: &Save,
+        machine: &RunMachine,
+        position: &LogPosition,
+        is_old: bool,
+    ) -> Result<(), RecordFault> {
+        let head = &*save.head;
+        let Some(path) = self.files.remove(&head.id) else {
+            let path = self.store.layout().checkpoint(self.job, self.run, head.step_number, &head.id);
+            self.missing.get_or_insert(path);
+            return Ok(());
+        };
+        self.no_gap()?;
+        let bytes = self.store.bytes(&path).map_err(|error| RecordFault::unread(&path, error))?;
+        let stored = self.store.read_checkpoint(&path).map_err(|error| RecordFault::unread(&path, error))?;
+        let messages = save.messages_of(machine.messages());
+        let is_same = if is_old && stored.log_end.is_none() {
+            is_alike(&stored, save, messages, position)
+        } else {
+            let expected = expected_bytes(&path, &stored, head, messages, position.clone(), &self.setting)
+                .map_err(|error| RecordFault::unread(&path, error))?;
+            if expected != bytes {
+                return Err(RecordFault::file(&path, difference(&expected, &bytes)));
+            }
+            // Without the end of the log it was written by a version without digests of what a Run works with.
+            !head.status.is_at_rest() || stored.log_end.is_some() || self.digests.is_none()
+        };
+        if !is_same {
+            return Err(RecordFault::file(&path, "it is not what follows from the log"));
+        }
+        self.verified.checkpoints += 1;
+        Ok(())
+    }
+
+    /// Checks that no checkpoint is missing before one that is there.
+    fn no_gap(&self) -> Result<(), RecordFault> {
+        match &self.missing {
+            Some(path) => {
+                Err(RecordFault::file(path, "it is missing (nothing is lost by that: it follows from the log)"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what is left when the log is read.
+    fn rest(&mut self, path: &Path, log: &LogReader, machine: Option<&RunMachine>) -> Result<(), RecordFault> {
+        let length = std::fs::metadata(path).map_or(0, |file| file.len());
+        self.verified.is_torn = length > log.chain().bytes();
+        if log.chain().facts() == 0 {
+            return self.without_facts(path);
+        }
+        // A log that was cut, at whole lines or within one.
+        for file in self.files.values() {
+            let stored = self.store.read_checkpoint(file).map_err(|error| RecordFault::unread(file, error))?;
+            if let Some(position) = stored.position().filter(|position| position.facts > log.chain().facts()) {
+                let what = format!("a checkpoint was made behind {} facts, and this one is missing", position.facts);
+                return Err(RecordFault::file(path, what).at(log.line()));
+            }
+        }
+        if self.end.is_some() && !self.has_met_end {
+            return Err(wrong_end(path, log.line()));
+        }
+        if let Some(file) = self.files.values().min() {
+            return Err(RecordFault::file(
+                file,
+                "the log does not lead to it: it is another run's, or its log was cut",
+            ));
+        }
+        let has_ended = machine.is_some_and(|machine| matches!(machine.outstanding(), Action::Stop(_)));
+        if has_ended && !self.is_open {
+            self.no_gap()?;
+        }
+        self.setting_fits()
+    }
+
+    /// Checks a Run that came to no fact: it holds nothing, or a checkpoint that was imported.
+    fn without_facts(&self, path: &Path) -> Result<(), RecordFault> {
+        let newest = self.store.newest_checkpoint(self.job, self.run);
+        let Some(newest) = newest.map_err(|error| RecordFault::unread(path, error))? else {
+            let is_missing = self.end.is_some();
+            return if is_missing { Err(RecordFault::file(path, "its facts are missing").at(2)) } else { Ok(()) };
+        };
+        let stored = self.store.read_checkpoint(&newest.path);
+        let stored = stored.map_err(|error| RecordFault::unread(&newest.path, error))?;
+        if stored.position().is_some_and(|position| position.facts > 0) {
+            return Err(RecordFault::file(path, "its facts are missing").at(2));
+        }
+        let Some(end) = self.end else { return Ok(()) };
+        let bytes = self.store.bytes(&newest.path).map_err(|error| RecordFault::unread(&newest.path, error))?;
+        if hex::digits(&Sha256::digest(&bytes)) == end {
+            return Ok(());
+        }
+        Err(RecordFault::file(&newest.path, "it is not the checkpoint that job.json has the digest of"))
+    }
+
+    fn setting_fits(&self) -> Result<(), RecordFault> {
+        let Some(digests) = &self.digests else { return Ok(()) };
+        let found = RunDigests::of_setting(&self.setting, digests.lock.clone());
+        if found == *digests {
+            return Ok(());
+        }
+        let part = if found.expert == digests.expert { "configuration" } else { "expert" };
+        let path = self.store.layout().setting(self.job, self.run);
+        Err(RecordFault::file(&path, format!("its {part} is not the one that the run's log has the digest of")))
+    }
+}
+
+impl RecordFault {
+    fn at(self, line: u64) -> Self {
+        Self { line: Some(line), ..self }
+    }
+}
+
+fn wrong_end(path: &Path, line: u64) -> RecordFault {
+    RecordFault::file(path, "the log does not end with the record that job.json has for its end").at(line)
+}
+
+/// The Run that a log's first fact names.
+fn run_of(fact: &Fact) -> Option<&RunId> {
+    match &fact.body {
+        FactBody::Started { spec, .. } => Some(&spec.run_id),
+        FactBody::Resumed { resumption } => Some(&resumption.run_id),
+        _ => None,
+    }
+}
+
+/// A line of a log in words, by the kind that it names and the step it was written in.
+fn record(line: &[u8], step: Option<u64>) -> Option<String> {
+    const KEY: &str = "\"fact\":\"";
+    let text = String::from_utf8_lossy(line.get(..line.len().min(200))?);
+    let (_, behind) = text.split_once(KEY)?;
+    let kind: String = behind.chars().take_while(char::is_ascii_alphanumeric).collect();
+    Some(match step {
+        Some(step) => format!("{kind} of step {step}"),
+        None => kind,
+    })
+}
+
+/// Returns whether a checkpoint of an older version means what follows from the log.
+fn is_alike(
+    stored: &StoredCheckpoint,
+    save: &Save,
+    messages: &[crate::message::Message],
+    position: &LogPosition,
+) -> bool {
+    stored.head == *save.head
+        && match &stored.body {
+            CheckpointBody::Inline(inline) => inline == messages,
+            CheckpointBody::Log(at) => at == position,
+        }
+}
+
+/// The first difference of two checkpoints, in words.
+fn difference(expected: &[u8], found: &[u8]) -> String {
+    let read = |bytes: &[u8]| serde_json::from_slice::<Map<String, Value>>(bytes).unwrap_or_default();
+    let (expected, found) = (read(expected), read(found));
+    let key = expected.iter().find(|(key, value)| found.get(*key) != Some(*value)).map(|(key, _)| key);
+    match key.or_else(|| found.keys().find(|key| !expected.contains_key(*key))) {
+        Some(key) => format!("its {key:?} is not what follows from the log"),
+        None => "it is not written as what follows from the log is: it was changed".to_owned(),
+    }
+}
