@@ -249,7 +249,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
             lacking: KernelAbility::lacking(),
             landlock_abi: ability.landlock,
             seccomp: ability.seccomp,
-            user_namespaces: ability.user_namespaces,
+            user_namespaces: KernelAbility::has_user_namespaces(),
             mounts: KernelAbility::lacking().is_none() && KernelAbility::has_mounts(),
         },
         versions: Versions {

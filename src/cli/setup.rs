@@ -271,14 +271,19 @@ impl Setup {
 
     /// The skills whose `allowedDomains` are not enforced with these settings on this system. Those of remote skills are.
     pub fn unenforced_lists(&self, settings: &Settings) -> Vec<String> {
+        let experts = self.project.iter().flat_map(|project| project.experts.values());
+        let skills = experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill)));
+        let mut listed =
+            skills.filter(|(_, skill)| skill.starts_program() && skill.allowed_domains().is_some()).peekable();
+        // Most projects have no list, and the system is not tried for nothing.
+        if listed.peek().is_none() {
+            return Vec::new();
+        }
         let why = match KernelAbility::lacking_for_lists() {
             _ if settings.sandbox == Sandbox::Off => "the sandbox is off".to_owned(),
             Some(lacking) => format!("this system lacks {lacking}"),
             None => return Vec::new(),
         };
-        let experts = self.project.iter().flat_map(|project| project.experts.values());
-        let skills = experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill)));
-        let listed = skills.filter(|(_, skill)| skill.starts_program() && skill.allowed_domains().is_some());
         let warning = |(expert, skill): (&Expert, &SkillSpec)| {
             format!(
                 "expert {}, skill {}: allowedDomains is not enforced: the skill can reach any address, as {why}",

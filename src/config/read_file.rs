@@ -49,7 +49,9 @@ fn read_owned_within(path: &Path, limit: u64) -> Result<Option<OwnedText>, Confi
     if !metadata.is_file() {
         return Err(ConfigError::NotAFile { path: path.to_owned() });
     }
-    let mut bytes = Vec::new();
+    // Room for all of it, and for the look whether more follows.
+    let length = usize::try_from(metadata.len().min(limit)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length.saturating_add(1));
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > limit {
         return Err(ConfigError::TooLarge { path: path.to_owned(), limit });

@@ -206,7 +206,9 @@ pub fn read_elsewhere(path: &Path) -> Result<Vec<u8>, StoreError> {
 }
 
 fn read_all(file: File, path: &Path) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
+    // Room for all of it, and for the look whether more follows.
+    let length = file.metadata().map_or(0, |metadata| metadata.len().min(MAX_FILE));
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0).saturating_add(1));
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
     if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_FILE) {
         Ok(bytes)

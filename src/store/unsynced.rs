@@ -55,6 +55,7 @@ impl Unsynced {
         // From within to without, as the names further out are longer there.
         while let Some(folder) = self.folders.pop_last() {
             self.note(&folder, atomic::sync_folder(&folder))?;
+            self.around.take_if(|around| *around == folder);
         }
         match self.around.take().map(|folder| (atomic::sync_folder(&folder), folder)) {
             Some((Err(StoreError::Io { source, .. }), _)) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),

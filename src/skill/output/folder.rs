@@ -168,14 +168,19 @@ fn without_links(path: &Path) -> io::Result<Dir> {
     #[cfg(not(target_os = "linux"))]
     const SEARCH: OFlags = OFlags::RDONLY;
     let flags = SEARCH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if path.components().any(|part| matches!(part, Component::ParentDir | Component::Prefix(_))) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    #[cfg(target_os = "linux")]
+    match rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), rustix::fs::ResolveFlags::NO_SYMLINKS) {
+        // Older kernels lack the call, and some containers refuse what they do not know.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+        opened => return Ok(Dir::from_std_file(File::from(opened?))),
+    }
     let mut folder = Dir::open_ambient_dir(if path.is_absolute() { "/" } else { "." }, ambient_authority())?;
     for component in path.components() {
-        match component {
-            Component::RootDir | Component::CurDir => {}
-            Component::Normal(name) => {
-                folder = Dir::from_std_file(File::from(openat(&folder, name, flags, Mode::empty())?));
-            }
-            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
+        if let Component::Normal(name) = component {
+            folder = Dir::from_std_file(File::from(openat(&folder, name, flags, Mode::empty())?));
         }
     }
     Ok(folder)

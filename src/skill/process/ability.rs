@@ -9,10 +9,8 @@ pub struct KernelAbility {
     pub landlock: Option<u32>,
     /// Filters of system calls can be set.
     pub seccomp: bool,
-    /// System calls can be held until this process answers them, and their arguments be read.
-    pub held_calls: bool,
-    /// The system's settings let ordinary users make namespaces.
-    pub user_namespaces: bool,
+    /// These filters can hold calls until another process answers them.
+    notifies: bool,
 }
 
 /// The means to hold system calls, in words.
@@ -46,8 +44,10 @@ impl KernelAbility {
     /// The means that this system lacks to keep programs to a list of hosts; `None` if it has them.
     pub fn lacking_for_lists() -> Option<&'static str> {
         static HELD_CALLS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        let lacking =
-            || (!HELD_CALLS.get_or_init(|| Self::of_system().held_calls && can_hold())).then_some(HELD_CALLS_TEXT);
+        let lacking = || {
+            (!HELD_CALLS.get_or_init(|| Self::of_system().notifies && may_read_arguments() && can_hold()))
+                .then_some(HELD_CALLS_TEXT)
+        };
         Self::lacking().or_else(lacking)
     }
 
@@ -64,24 +64,27 @@ impl KernelAbility {
         const VERSION: u32 = 1;
         // SAFETY: a system call with plain arguments.
         let version = unsafe { libc::syscall(LANDLOCK_CREATE_RULESET, std::ptr::null::<u8>(), 0_usize, VERSION) };
-        let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok();
-        let number = |name: &str| setting(name).and_then(|text| text.trim().parse::<u64>().ok());
         let seccomp_actions = setting("kernel/seccomp/actions_avail");
         Self {
             landlock: u32::try_from(version).ok().filter(|version| *version > 0),
             seccomp: seccomp_actions.is_some(),
-            // From 2 on, Yama keeps a process from the memory of its own descendants: 2 from all without CAP_SYS_PTRACE, 3 from all.
-            held_calls: seccomp_actions.is_some_and(|actions| actions.contains("user_notif"))
-                && match number("kernel/yama/ptrace_scope") {
-                    None | Some(0 | 1) => true,
-                    Some(2) => has_capability(CAP_SYS_PTRACE),
-                    Some(_) => false,
-                },
-            // The last two are settings of Debian and of Ubuntu.
-            user_namespaces: number("user/max_user_namespaces").is_some_and(|most| most > 0)
-                && number("kernel/unprivileged_userns_clone") != Some(0)
-                && number("kernel/apparmor_restrict_unprivileged_userns").is_none_or(|restricts| restricts == 0),
+            notifies: seccomp_actions.is_some_and(|actions| actions.contains("user_notif")),
         }
+    }
+
+    /// Returns true if the system's settings let ordinary users make namespaces.
+    #[cfg(target_os = "linux")]
+    pub fn has_user_namespaces() -> bool {
+        // The last two are settings of Debian and of Ubuntu.
+        number("user/max_user_namespaces").is_some_and(|most| most > 0)
+            && number("kernel/unprivileged_userns_clone") != Some(0)
+            && number("kernel/apparmor_restrict_unprivileged_userns").is_none_or(|restricts| restricts == 0)
+    }
+
+    /// False: namespaces are Linux's.
+    #[cfg(not(target_os = "linux"))]
+    pub fn has_user_namespaces() -> bool {
+        false
     }
 
     /// Returns true if contained programs have mounts of their own, by which folders are kept from changes. Tries it once.
@@ -100,6 +103,34 @@ impl KernelAbility {
     fn read() -> Self {
         Self::default()
     }
+}
+
+/// A setting of the kernel below `/proc/sys`.
+#[cfg(target_os = "linux")]
+fn setting(name: &str) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/sys/{name}")).ok()
+}
+
+#[cfg(target_os = "linux")]
+fn number(name: &str) -> Option<u64> {
+    setting(name)?.trim().parse().ok()
+}
+
+/// Returns true if the arguments of held calls can be read in the memory of the processes that make them.
+#[cfg(target_os = "linux")]
+fn may_read_arguments() -> bool {
+    // From 2 on, Yama keeps a process from the memory of its own descendants: 2 from all without CAP_SYS_PTRACE, 3 from all.
+    match number("kernel/yama/ptrace_scope") {
+        None | Some(0 | 1) => true,
+        Some(2) => has_capability(CAP_SYS_PTRACE),
+        Some(_) => false,
+    }
+}
+
+/// False: the means are Linux's.
+#[cfg(not(target_os = "linux"))]
+fn may_read_arguments() -> bool {
+    false
 }
 
 /// Tries whether a filter that holds calls can be set here, on a thread that ends with it: one of an outer process may
