@@ -92,6 +92,9 @@ pub struct Expert {
     /// Files of the workspace that belong to its instruction, by their paths from there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub context: Vec<String>,
+    /// Its Agent Skills: names, paths, or `*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agent_skills: Vec<String>,
     /// By name, in the order of the file.
     pub skills: IndexMap<String, SkillSpec>,
     pub delegates: Vec<ExpertKey>,
@@ -127,6 +130,8 @@ struct ExpertJson {
     verify: Option<VerifyCommand>,
     #[serde(default)]
     context: Vec<String>,
+    #[serde(default)]
+    agent_skills: Vec<String>,
     skills: Option<IndexMap<String, SkillSpec>>,
     #[serde(default)]
     delegates: Vec<ExpertKey>,
@@ -155,6 +160,7 @@ impl From<ExpertJson> for Expert {
             output_schema: json.output_schema,
             verify: json.verify,
             context: json.context,
+            agent_skills: json.agent_skills,
             skills: json.skills.unwrap_or(expert.skills),
             delegates: json.delegates,
             tags: json.tags,
@@ -196,6 +202,7 @@ impl Expert {
             output_schema: None,
             verify: None,
             context: Vec::new(),
+            agent_skills: Vec::new(),
             skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),

@@ -145,6 +145,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
     context_files(setup, project, findings);
+    agent_skills(setup, project, findings);
     let summary = super::trust::summary(setup, process, trust_flag);
     let is_trusted = matches!(&summary, Ok(Some(summary)) if summary.is_trusted);
     let settings = if is_trusted { setup.trusted_settings() } else { &setup.settings };
@@ -180,6 +181,27 @@ fn context_files(setup: &Setup, project: &Project, findings: &mut Findings) {
             findings.add(Level::Ok, subject.as_str(), format!("{path} belongs to the instruction ({bytes} bytes)"));
         }
         for note in read.notes {
+            findings.add(Level::Warning, subject.as_str(), note);
+        }
+    }
+}
+
+/// The Agent Skills of experts.
+fn agent_skills(setup: &Setup, project: &Project, findings: &mut Findings) {
+    for expert in project.experts.values() {
+        let subject = format!("expert {}, agentSkills", expert.key);
+        let found = match setup.agent_skills(expert) {
+            Ok(found) => found,
+            Err(error) => {
+                findings.add(Level::Error, subject, Failure::usage(error).line());
+                continue;
+            }
+        };
+        for skill in &found.skills {
+            let about = skill.description.lines().next().unwrap_or_default();
+            findings.add(Level::Ok, subject.as_str(), format!("{} ({}): {about}", skill.name, skill.shown));
+        }
+        for note in found.notes {
             findings.add(Level::Warning, subject.as_str(), note);
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use perstack::config::lockfile::{self, Lock, LockUse};
 use perstack::config::{
-    self, ConfigError, Endpoints, FileOwner, FolderFiles, FolderTrust, LeftOut, Overrides, Project, Settings,
-    UserDefaults,
+    self, AgentSkills, ConfigError, Endpoints, FileOwner, FolderFiles, FolderTrust, LeftOut, Overrides, Project,
+    Settings, SkillPlaces, UserDefaults,
 };
 use perstack::environment::Environment;
 use perstack::event::EventSink;
@@ -91,6 +91,8 @@ pub struct Setup {
     own_expert: Option<Expert>,
     /// The text that is sent along comes from strangers.
     pub untrusted_input: bool,
+    /// The user's own folders of Agent Skills.
+    pub user_skills: Vec<PathBuf>,
     /// The folders of the files that are sent along.
     pub context_folders: Vec<PathBuf>,
     /// The schema that was given for the answer.
@@ -173,6 +175,7 @@ impl Setup {
             left_out,
             off_limits,
             proxy,
+            user_skills: user_skills(process, user_folder.as_deref()),
             logins: user_folder.as_ref().map(|folder| folder.join("logins")),
             user_folder,
             trust_folders: user.trust_folders,
@@ -357,6 +360,16 @@ impl Setup {
         [hidden.as_slice(), closed, std::slice::from_ref(&self.storage)].concat()
     }
 
+    /// The Agent Skills of `expert`.
+    ///
+    /// # Errors
+    /// A skill that is not there or is not right.
+    pub fn agent_skills(&self, expert: &Expert) -> Result<AgentSkills, ConfigError> {
+        let home = self.environment.users("HOME").map(Path::new);
+        let places = SkillPlaces { root: &self.places.root, users: &self.user_skills, home };
+        config::load_agent_skills(&expert.agent_skills, places)
+    }
+
     /// The rules by which programs are contained with these settings.
     pub fn sandbox_rules<'a>(&'a self, settings: &Settings, proxies: &'a ProxySettings) -> SandboxRules<'a> {
         SandboxRules {
@@ -392,6 +405,7 @@ impl Setup {
             root: self.places.root,
             context_folders: self.context_folders,
             recorded_context: None,
+            user_skills: self.user_skills,
             storage: self.storage,
             off_limits: self.off_limits,
             proxy: self.proxy,
@@ -414,6 +428,14 @@ impl Setup {
             account: self.account,
         }
     }
+}
+
+/// The user's folders of Agent Skills: this program's own, and those that other agents use too.
+fn user_skills(process: &Process, user_folder: Option<&Path>) -> Vec<PathBuf> {
+    let own = user_folder.map(|folder| folder.join("skills"));
+    let home = process.variable("HOME").map(|home| process.folder.join(home));
+    let shared = home.into_iter().flat_map(|home| [".agents/skills", ".claude/skills"].map(|folder| home.join(folder)));
+    own.into_iter().chain(shared).collect()
 }
 
 /// Writes a warning to stderr, unless `quiet`.

@@ -65,6 +65,12 @@ pub enum ConfigError {
     /// A context file with bytes that no text has.
     #[error("{} is no text: it has a byte 0", path.display())]
     ContextBinary { path: PathBuf },
+    /// A mistake in the head of a `SKILL.md`.
+    #[error("{}:{line}: {problem}", path.display())]
+    AgentSkill { path: PathBuf, line: usize, problem: String },
+    /// An Agent Skill's folder that cannot be used.
+    #[error("{}: {problem}", path.display())]
+    AgentSkillFolder { path: PathBuf, problem: String },
     /// A variable with a value of the wrong kind.
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
@@ -162,6 +168,8 @@ impl ErrorHint for ConfigError {
             Self::OtherVersion { key, version, .. } => return Some(name_version(key, version).into()),
             Self::Expert(error) => return error.hint(),
             Self::Invalid { .. }
+            | Self::AgentSkill { .. }
+            | Self::AgentSkillFolder { .. }
             | Self::EnvFile { .. }
             | Self::OutputSchema { .. }
             | Self::Variable { .. }

@@ -11,7 +11,7 @@ use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TI
 use super::output_schema::SchemaFolders;
 use super::reader::{Diagnostics, Key, Node, Table};
 use super::suggest::nearest;
-use super::{Endpoints, context_files, native, output_schema, provider, skills, verify};
+use super::{Endpoints, agent_skills, context_files, native, output_schema, provider, skills, verify};
 use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
 use crate::model_name::ModelName;
 use crate::permission::{PermissionPattern, Permissions};
@@ -82,6 +82,7 @@ fn expert(
     let output_schema = table.get("outputSchema").and_then(|node| output_schema::schema(&node, folders, diagnostics));
     let verify = table.get("verify").and_then(|node| verify::verify(&node, diagnostics));
     let context = table.get("context").map(|node| context_files::paths(&node, diagnostics)).unwrap_or_default();
+    let agent_skills = table.get("agentSkills").map(|node| agent_skills::items(&node, diagnostics)).unwrap_or_default();
     let version = table.get("version").and_then(|node| version(&node, diagnostics));
     let tags = table.get("tags").map(|node| tags(&node, diagnostics)).unwrap_or_default();
     let skills = match table.get("skills") {
@@ -109,6 +110,7 @@ fn expert(
         output_schema,
         verify,
         context,
+        agent_skills,
         skills,
         // `graph::connect` fills them in when all experts are known.
         delegates: Vec::new(),
@@ -244,6 +246,7 @@ mod tests {
             output_schema: None,
             verify: None,
             context: Vec::new(),
+            agent_skills: Vec::new(),
             skills: IndexMap::from([("@perstack/base".to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),
@@ -290,6 +293,7 @@ mod tests {
             output_schema: None,
             verify: None,
             context: Vec::new(),
+            agent_skills: Vec::new(),
             skills: IndexMap::new(),
             delegates: vec!["@plan/write".parse().unwrap()],
             tags: vec!["docs".to_owned(), "a_b".to_owned()],

@@ -22,11 +22,13 @@ use crate::setting::{
 };
 
 mod read_file;
+mod agent_skills;
 mod context_files;
 mod cycles;
 mod dotenv;
 mod env;
 mod error;
+mod expert_files;
 mod experts;
 mod file;
 mod diagnostics;
@@ -47,9 +49,11 @@ pub mod trust;
 mod user;
 mod verify;
 
+pub use agent_skills::{AgentSkill, AgentSkills, SKILL_FILE, SkillPlaces, load_agent_skills};
 pub use context_files::{ContextFiles, ContextPlaces, read_context};
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
+pub use expert_files::ExpertFiles;
 pub use file::{load, load_with, parse};
 pub use keys::schema::{SCHEMA_FILE, SCHEMA_LINE, schema};
 pub use output_schema::read_output_schema;

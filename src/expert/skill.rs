@@ -162,6 +162,15 @@ impl SkillSpec {
         }
     }
 
+    /// The shared fields, to be changed.
+    pub(crate) fn common_mut(&mut self) -> &mut SkillCommon {
+        match self {
+            Self::McpStdioSkill { common, .. }
+            | Self::McpSseSkill { common, .. }
+            | Self::InteractiveSkill { common, .. } => common,
+        }
+    }
+
     /// Returns true if it starts programs: a local server, or the commands of the base skill.
     pub fn starts_program(&self) -> bool {
         matches!(self, Self::McpStdioSkill { .. })

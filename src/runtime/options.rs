@@ -1,7 +1,7 @@
 //! [`Options`] of a job, its input ([`RunInput`], [`ResumeInput`]) and its [`Outcome`]. Callers of the library fill and
 //! read these; the drivers of this folder obey them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -10,13 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{Budgets, Charge, Reached, Spent};
 use crate::checkpoint::{Checkpoint, Status};
 use crate::config::lockfile::{Lock, LockUse};
-use crate::config::{ContextFiles, Settings};
+use crate::config::{AgentSkills, ConfigError, ExpertFiles, Settings, SkillPlaces, load_agent_skills};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
-use crate::expert::ExpertKey;
-use crate::expert::SkillSpec;
+use crate::expert::{Expert, ExpertKey, SkillSpec};
 use crate::expert_map::ExpertMap;
 use crate::id::{AccountId, CheckpointId, JobId, RunId};
 use crate::message::Message;
@@ -50,8 +49,10 @@ pub struct Options {
     /// Folders whose context files belong to instructions too, besides the workspace's own: those of files that are sent
     /// along. Those outside of the workspace do not count.
     pub context_folders: Vec<PathBuf>,
-    /// The context files of a recorded job, by expert, in the place of those in the workspace.
-    pub recorded_context: Option<Arc<IndexMap<ExpertKey, ContextFiles>>>,
+    /// The context files and Agent Skills of a recorded job, by expert, in the place of those in the workspace.
+    pub recorded_context: Option<Arc<IndexMap<ExpertKey, ExpertFiles>>>,
+    /// The user's own folders of Agent Skills, looked into behind those of the project.
+    pub user_skills: Vec<PathBuf>,
     /// The folder that holds `jobs/`.
     pub storage: PathBuf,
     /// Files and folders that the file tools refuse, besides the storage and the cassette.
@@ -109,6 +110,7 @@ impl Options {
             root: workspace.clone(),
             context_folders: Vec::new(),
             recorded_context: None,
+            user_skills: Vec::new(),
             workspace,
             off_limits: OffLimits::default(),
             proxy: None,
@@ -173,6 +175,19 @@ impl Options {
     pub(in crate::runtime) fn joining_deltas(&self) -> Self {
         let is_replay = matches!(self.cassette, CassetteMode::Replay { .. });
         Self { sink: Arc::new(JoinedDeltas::new(Arc::clone(&self.sink), is_replay)), ..self.clone() }
+    }
+
+    /// The Agent Skills of `expert`.
+    ///
+    /// # Errors
+    /// A skill that is not there or is not right.
+    pub(in crate::runtime) fn agent_skills(&self, expert: &Expert) -> Result<AgentSkills, ConfigError> {
+        if let Some(recorded) = &self.recorded_context {
+            return Ok(recorded.get(&expert.key).map(|files| files.agent_skills.clone()).unwrap_or_default());
+        }
+        let home = self.environment.users("HOME").map(Path::new);
+        let places = SkillPlaces { root: &self.root, users: &self.user_skills, home };
+        load_agent_skills(&expert.agent_skills, places)
     }
 
     /// Everything that the file tools refuse.

@@ -13,6 +13,7 @@ use crate::future::BoxFuture;
 use crate::hint::ErrorHint;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
+pub mod agent_skills;
 pub mod base;
 pub mod contain;
 pub mod declare;
@@ -68,6 +69,9 @@ pub enum SkillError {
     /// The workspace is missing, no directory, or may not be read.
     #[error("cannot open the workspace {}", path.display())]
     Workspace { path: PathBuf, source: io::Error },
+    /// The folder of an Agent Skill cannot be opened.
+    #[error("cannot open the skill's folder {}", path.display())]
+    AgentSkill { path: PathBuf, source: io::Error },
     /// A child process could not be started.
     #[error("cannot start {program:?}")]
     Spawn { program: String, source: io::Error },
@@ -86,6 +90,7 @@ impl ErrorHint for SkillError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Workspace { .. } => Some("run in an existing directory that you may read".into()),
+            Self::AgentSkill { .. } => Some("check that it is there and may be read".into()),
             Self::Spawn { .. } => Some("check that it is installed, executable and on PATH".into()),
             Self::NotContained { .. } => {
                 Some("choose a workspace below the home folder, or lift the containment (sandbox = \"off\")".into())

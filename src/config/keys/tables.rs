@@ -7,9 +7,9 @@ use super::provider_tables::PROVIDER;
 use super::provider_tool_tables::{PROVIDER_SKILL, TOOL_OPTIONS};
 use super::skill_tables::SKILL;
 use super::values::{
-    COMMAND, CONTEXT_LIMITS, CONTEXT_PATH, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION,
-    MODEL_NAME, PARALLEL_DELEGATES, PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG,
-    TIERS, TOOL_OUTPUT, VERIFY_ROUNDS, VERIFY_TIMEOUT, VERSION, provider_names, words,
+    AGENT_SKILL, COMMAND, CONTEXT_LIMITS, CONTEXT_PATH, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL,
+    INSTRUCTION, MODEL_NAME, PARALLEL_DELEGATES, PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES,
+    SPAN, TAG, TIERS, TOOL_OUTPUT, VERIFY_ROUNDS, VERIFY_TIMEOUT, VERSION, provider_names, words,
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
 use crate::sandbox::Sandbox;
@@ -251,6 +251,13 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
             List(&Form(&CONTEXT_PATH)),
             "Files that belong to the instruction, such as `AGENTS.md`: those of the workspace's root and of the folders from \
              there to each file that is sent along (see Context files).",
+        )
+        .or("[]"),
+        ConfigKey::new(
+            "agentSkills",
+            List(&Form(&AGENT_SKILL)),
+            "Agent Skills (folders with a `SKILL.md`) that the expert has: by name, by the path of a skill's folder or of a \
+             folder of skills, or `\"*\"` for all of the usual folders (see Agent Skills).",
         )
         .or("[]"),
         PERMISSION_KEY,

@@ -160,6 +160,10 @@ fn forms(form: &TextForm) -> Vec<Sample> {
             &["AGENTS.md", "./a b/c.md", "..a", "a/..b"],
             &["", "/a", "~/a", "~", "..", "../a", "a/../b", "a//b", "a/", "a\\b", "*.md", "a?", "https://h/a"],
         ),
+        "skill's" => (
+            &["*", "owls", "pdf-2-text", "./skills", "skills/owls", "/opt/skills", "~/skills", "../a"],
+            &["", "Owls", "a_b", "-a", "a--b", "a b", "~", "~x/y", "a/*", "https://h/a", "a\\b/"],
+        ),
         "header's" => (&["", "a b\tc", "ä"], &["a\nb", "\u{1}", "\u{7f}"]),
         "JSON" if form.words.contains("Schema") => {
             (&["{ \"type\": \"object\" }", "\n{\"type\":\"object\"}\n"], &["", "[]", "x"])

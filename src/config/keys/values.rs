@@ -185,6 +185,15 @@ pub(super) const CONTEXT_PATH: TextForm = TextForm {
     longest: None,
     example: "AGENTS.md",
 };
+pub(super) const AGENT_SKILL: TextForm = TextForm {
+    words: "skill's name, a path with a slash in it, or *",
+    pattern: concat!(
+        r"^(\*|(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*",
+        r"|(?![\s\S]*://)(~(?=/)|[^~*?\\\u0000/]|(?=/))[^*?\\\u0000/]*/[^*?\\\u0000]*)$"
+    ),
+    longest: None,
+    example: "./skills",
+};
 pub(super) const HEADER_NAME: TextForm = TextForm {
     words: "name of an HTTP header",
     pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",

@@ -8,7 +8,7 @@ use url::Url;
 use super::programs::{self, program_name};
 use super::{DangerousParts, PartKind, TrustPart, hex_digest};
 use crate::address::is_loopback_url;
-use crate::config::{Origin, Project, Settings};
+use crate::config::{Origin, Project, Settings, SkillPlaces, agent_skills, load_agent_skills};
 use crate::environment::{Environment, VendorVariables};
 use crate::expert::{Expert, SkillSpec};
 use crate::model_name::ModelName;
@@ -60,10 +60,12 @@ impl TrustInputs<'_> {
                 parts.extend(skill.map(|part| TrustPart { experts: vec![expert.key.clone()], ..part }));
             }
         }
+        parts.extend(self.foreign_skills());
         // Nothing dangerous needs no limits: such a folder is not asked about.
         if !parts.is_empty() {
             parts.extend(self.limits());
             parts.extend(self.context_files());
+            parts.extend(self.agent_skills());
         }
         DangerousParts::new(parts)
     }
@@ -235,6 +237,41 @@ impl TrustInputs<'_> {
             }
         };
         named.map(file).collect()
+    }
+
+    /// The project's own Agent Skills, by all that their folders contain. Those of the user are the user's.
+    fn agent_skills(&self) -> Vec<TrustPart> {
+        let places = SkillPlaces { root: self.root(), users: &[], home: None };
+        let mut parts = Vec::new();
+        for expert in self.project.experts.values() {
+            for item in &expert.agent_skills {
+                // One that is not there or not right ends a run before it begins.
+                let found = load_agent_skills(std::slice::from_ref(item), places).unwrap_or_default().skills;
+                parts.extend(found.into_iter().filter(|skill| skill.is_projects).map(|skill| TrustPart {
+                    digest: agent_skills::digest(&skill.folder),
+                    experts: vec![expert.key.clone()],
+                    ..part(
+                        PartKind::File,
+                        format!("expert {} has the skill {} ({})", expert.key, skill.name, skill.shown),
+                        "",
+                    )
+                }));
+            }
+        }
+        parts
+    }
+
+    /// Folders of the user's machine that the project takes Agent Skills from.
+    fn foreign_skills(&self) -> Vec<TrustPart> {
+        let named =
+            self.project.experts.values().flat_map(|expert| expert.agent_skills.iter().map(move |it| (expert, it)));
+        let outside = named.filter(|(_, item)| agent_skills::is_path(item) && !self.is_beneath_root(item));
+        let part = |(expert, item): (&Expert, &String)| TrustPart {
+            experts: vec![expert.key.clone()],
+            refusal: Some(format!("expert {} may use the skills of {item}", expert.key)),
+            ..part(PartKind::Access, format!("lets expert {} use the skills of {item}", expert.key), "")
+        };
+        outside.map(part).collect()
     }
 
     /// Containment that the file lifts. A user who names a sandbox has decided already.

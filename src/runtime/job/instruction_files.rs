@@ -9,16 +9,19 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
+use sha2::{Digest as _, Sha256};
 
-use crate::config::{ContextFiles, ContextPlaces, read_context};
+use crate::config::{AgentSkill, AgentSkills, ContextFiles, ContextPlaces, ExpertFiles, SKILL_FILE, read_context};
 use crate::expert::{ContextFile, Expert, ExpertKey};
+use crate::hex;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
+use crate::skill::agent_skills::READ_SKILL;
 
-/// The files of each expert of a job that names any.
+/// The files and Agent Skills of each expert of a job that names any.
 #[derive(Debug, Default)]
-pub struct InstructionFiles(IndexMap<ExpertKey, ContextFiles>);
+pub struct InstructionFiles(IndexMap<ExpertKey, ExpertFiles>);
 
 impl InstructionFiles {
     /// Reads those of `expert` and of all that it reaches. `before`: those that the job had when it was recorded, whose
@@ -37,44 +40,44 @@ impl InstructionFiles {
         let places = ContextPlaces { workspace: &options.workspace, folders: &folders, closed: &closed };
         let mut all = IndexMap::new();
         for expert in options.experts.reachable(&expert.key)? {
-            if !expert.context.is_empty() {
-                all.insert(expert.key.clone(), read_context(&expert.context, places)?);
+            if !expert.context.is_empty() || !expert.agent_skills.is_empty() {
+                let context = read_context(&expert.context, places)?;
+                all.insert(expert.key.clone(), ExpertFiles { context, agent_skills: options.agent_skills(expert)? });
             }
         }
         Ok(Self(all))
     }
 
     /// All of them, by expert.
-    pub fn by_expert(&self) -> &IndexMap<ExpertKey, ContextFiles> {
+    pub fn by_expert(&self) -> &IndexMap<ExpertKey, ExpertFiles> {
         &self.0
     }
 
     /// The files that are not there, are empty or are not whole, a line each.
     pub fn notes(&self) -> Vec<String> {
-        let notes: BTreeSet<&String> = self.0.values().flat_map(|files| &files.notes).collect();
+        let notes: BTreeSet<&String> =
+            self.0.values().flat_map(|files| files.context.notes.iter().chain(&files.agent_skills.notes)).collect();
         notes.into_iter().cloned().collect()
     }
 
     /// The files that the instruction of `expert` has, for the record.
     pub fn record(&self, expert: &ExpertKey) -> Vec<ContextFile> {
-        let files = self.0.get(expert).map(|read| read.files.iter().map(|(file, _)| file.clone()).collect());
-        files.unwrap_or_default()
+        let Some(ExpertFiles { context, agent_skills: skills }) = self.0.get(expert) else { return Vec::new() };
+        // Of a skill, the instruction has its name and description.
+        let of_skill = |skill: &AgentSkill| ContextFile {
+            path: format!("{}/{SKILL_FILE}", skill.shown),
+            folder: String::new(),
+            digest: hex::digits(&Sha256::digest(format!("{}\n{}", skill.name, skill.description))),
+            bytes: skill.description.len() as u64,
+            left_out: 0,
+        };
+        context.files.iter().map(|(file, _)| file.clone()).chain(skills.skills.iter().map(of_skill)).collect()
     }
 
-    /// The part of the instruction of `expert` with its files, without secrets; none without files.
-    pub fn section(&self, expert: &ExpertKey, redactor: &Redactor) -> Option<String> {
-        let read = self.0.get(expert).filter(|read| !read.files.is_empty() || !read.left_out.is_empty())?;
-        let mut text =
-            "These files of the workspace belong to your instruction. Where two of them differ, the later one \
-                        holds; where one differs from your task above, your task holds.\n"
-                .to_owned();
-        for (ContextFile { path, .. }, content) in &read.files {
-            let _ = write!(text, "\n<file path=\"{path}\">\n{}\n</file>\n", content.trim_end());
-        }
-        for line in &read.left_out {
-            let _ = write!(text, "\n({line})\n");
-        }
-        Some(redactor.text(text.trim_end()))
+    /// The parts of the instruction of `expert` with its files and its skills, without secrets; none without any.
+    pub fn sections(&self, expert: &ExpertKey, redactor: &Redactor) -> Vec<String> {
+        let Some(ExpertFiles { context, agent_skills: skills }) = self.0.get(expert) else { return Vec::new() };
+        context_section(context).into_iter().chain(skills_section(skills)).map(|text| redactor.text(&text)).collect()
     }
 
     /// The line about the files of `expert` that are others than `before`; none if all are the same.
@@ -91,6 +94,38 @@ impl InstructionFiles {
         }
         (!lines.is_empty()).then(|| format!("the instruction of expert {expert} is another: {}", lines.join(", ")))
     }
+}
+
+fn context_section(context: &ContextFiles) -> Option<String> {
+    if context.files.is_empty() && context.left_out.is_empty() {
+        return None;
+    }
+    let mut text =
+        "These files of the workspace belong to your instruction. Where two of them differ, the later one holds; \
+                    where one differs from your task above, your task holds.\n"
+            .to_owned();
+    for (ContextFile { path, .. }, content) in &context.files {
+        let _ = write!(text, "\n<file path=\"{path}\">\n{}\n</file>\n", content.trim_end());
+    }
+    for line in &context.left_out {
+        let _ = write!(text, "\n({line})\n");
+    }
+    Some(text.trim_end().to_owned())
+}
+
+fn skills_section(skills: &AgentSkills) -> Option<String> {
+    if skills.skills.is_empty() {
+        return None;
+    }
+    let mut text = format!(
+        "You have skills: instructions for certain tasks, with files and scripts. When a task fits a description, read that \
+         skill first with {READ_SKILL} and follow it. Its scripts are run with exec, where you have that tool, by their \
+         whole paths in the skill's folder.\n"
+    );
+    for AgentSkill { name, description, .. } in &skills.skills {
+        let _ = write!(text, "\n<skill name=\"{name}\">\n{description}\n</skill>\n");
+    }
+    Some(text.trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -116,7 +151,7 @@ mod tests {
     fn an_expert_without_context_has_no_section() {
         let folder = tempfile::tempdir().unwrap();
         let none = read(folder.path(), &[], &[]);
-        assert_eq!((none.section(&key(), &Redactor::default()), none.record(&key())), (None, Vec::new()));
+        assert_eq!((none.sections(&key(), &Redactor::default()), none.record(&key())), (Vec::new(), Vec::new()));
         assert_eq!((none.change(&key(), &[]), none.notes()), (None, Vec::new()));
     }
 
@@ -127,7 +162,7 @@ mod tests {
         let files = read(folder.path(), &["AGENTS.md"], &[]);
         let mut redactor = Redactor::default();
         redactor.add_named("OWL_TOKEN", "sk-owl-1234567890");
-        let section = files.section(&key(), &redactor).unwrap();
+        let section = files.sections(&key(), &redactor).join("");
         assert!(section.contains("<file path=\"AGENTS.md\">\nUse tabs.\n"), "{section}");
         assert!(!section.contains("sk-owl-1234567890"), "{section}");
     }

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budgets;
-use crate::config::{ContextFiles, Origin, Origins, Settings};
+use crate::config::{ExpertFiles, Origin, Origins, Settings};
 use crate::environment::Environment;
 use crate::expert::{ContextLimit, Expert, ExpertKey};
 use crate::expert_map::ExpertMap;
@@ -106,7 +106,7 @@ pub struct RecordedOptions {
     experts: IndexMap<String, Expert>,
     /// The files that belong to their instructions.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    context: IndexMap<ExpertKey, ContextFiles>,
+    context: IndexMap<ExpertKey, ExpertFiles>,
 }
 
 impl RecordedOptions {

@@ -98,6 +98,7 @@ mod tests {
             output_schema: None,
             verify: None,
             context: Vec::new(),
+            agent_skills: Vec::new(),
             skills: IndexMap::new(),
             delegates: Vec::new(),
             tags: Vec::new(),

@@ -320,7 +320,8 @@ fn changed_instruction(
 ) -> Option<String> {
     let (files, key) = (&context.job.files, &context.expert.key);
     let message = files.change(key, before)?;
-    if files.section(key, &context.job.backends.redactor).is_some_and(|section| is_known(&section)) {
+    let sections = files.sections(key, &context.job.backends.redactor);
+    if !sections.is_empty() && sections.iter().all(|section| is_known(section)) {
         return None;
     }
     context.emitter.emit(EventBody::RuntimeWarning { message });
@@ -332,7 +333,7 @@ fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&
     let scene =
         InstructionContext { started_at: context.setting.started_at, workspace: &options.workspace, is_delegate };
     let text = instruction::compose(&context.expert, &options.experts, scene);
-    let files = context.job.files.section(&context.expert.key, &context.job.backends.redactor);
+    let files = context.job.files.sections(&context.expert.key, &context.job.backends.redactor);
     let form = schema.map(answer_form);
     let gate = context.job.verify(&context.expert).map(|verify| verify_notice(&verify));
     files.into_iter().chain(form).chain(gate).fold(text, |text, part| format!("{text}\n---\n{part}\n"))

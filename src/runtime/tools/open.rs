@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::config::AgentSkill;
 use crate::config::lockfile::{self, Definition, DiscoveredTools, LockUse};
 use crate::event::ServerInfo;
 use crate::expert::{Expert, ExpertKey, SkillSpec};
@@ -20,6 +21,7 @@ use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
 use crate::runtime::tools::{Toolset, close, close_all};
+use crate::skill::agent_skills::{self, AgentSkillFiles};
 use crate::skill::base::{BaseSkill, Commands, Verifier, Warn, conversation_tools, offered_tools};
 use crate::skill::contain::{LearnScope, Programs};
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
@@ -152,6 +154,8 @@ pub struct ToolsetBuilder<'a> {
     is_delegate: bool,
     runs_nothing: bool,
     setup: Arc<ServerSetup>,
+    /// The folders of its Agent Skills, whose scripts its commands may run.
+    skill_folders: Vec<String>,
     toolset: Toolset,
 }
 
@@ -192,6 +196,7 @@ impl<'a> ToolsetBuilder<'a> {
             is_delegate: false,
             runs_nothing: false,
             setup: Arc::new(setup),
+            skill_folders: Vec::new(),
             toolset,
         }
     }
@@ -232,10 +237,12 @@ impl<'a> ToolsetBuilder<'a> {
         }
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
+        let agent_skills = self.options.agent_skills(self.expert)?.skills;
+        self.skill_folders = agent_skills.iter().map(|skill| skill.folder.display().to_string()).collect();
         self.toolset.verifier = self.verifier()?;
         let servers = self.start_servers()?;
         let mut opened = servers.wait(&self.cancel).await?;
-        if let Err(error) = self.add_skills(&mut opened) {
+        if let Err(error) = self.add_skills(&mut opened).and_then(|()| self.add_agent_skills(agent_skills)) {
             close(&self.toolset.skills).await;
             close_all(skills(opened)).await;
             return Err(error);
@@ -312,6 +319,17 @@ impl<'a> ToolsetBuilder<'a> {
         Ok(())
     }
 
+    fn add_agent_skills(&mut self, skills: Vec<AgentSkill>) -> Result<(), RunError> {
+        if self.runs_nothing && !skills.is_empty() {
+            let names: Vec<&str> = skills.iter().map(|skill| skill.name.as_str()).collect();
+            self.declare(vec![agent_skills::tool(&names)], NameClaim::Base);
+        } else if !skills.is_empty() {
+            let folders = skills.into_iter().map(|skill| (skill.name, skill.folder)).collect();
+            self.toolset.skills.add(AgentSkillFiles::open(folders, &self.toolset.outputs)?, NameClaim::Base);
+        }
+        Ok(())
+    }
+
     fn add_built_in_base(&mut self, name: &str, spec: &SkillSpec) -> Result<(), RunError> {
         if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
             self.toolset.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
@@ -337,8 +355,10 @@ impl<'a> ToolsetBuilder<'a> {
     /// files.
     fn programs(&self, name: &str, spec: &SkillSpec) -> (Programs, Warn) {
         let notices = self.toolset.notices.for_skill(name);
+        let mut spec = spec.clone();
+        spec.common_mut().access.reads.extend(self.skill_folders.iter().cloned());
         let programs = SandboxRules::new(self.options, &self.setup.network.proxy, self.setup.learning.as_ref())
-            .commands(spec, &masked(&notices, &self.setup.network.redactor));
+            .commands(&spec, &masked(&notices, &self.setup.network.redactor));
         (programs, Arc::new(move |message| notices(SkillNotice::Warning { message })))
     }
 
