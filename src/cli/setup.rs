@@ -425,6 +425,7 @@ impl Setup {
             output_schema: self.output_schema,
             approver: None,
             learning: None,
+            difference: None,
             account: self.account,
         }
     }

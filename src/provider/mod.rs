@@ -30,6 +30,7 @@ mod halves;
 pub mod http;
 mod native;
 mod repair;
+mod request_part;
 pub mod retry;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,7 @@ pub use crate::proxy::ProxySettings;
 pub use builder::Provider;
 pub use conversation::EncodedConversation;
 pub use native::NativeSupport;
+pub use request_part::{RequestChange, RequestPart, changed_part};
 pub use timeouts::GenerationTimeouts;
 pub use vendor::choose;
 pub use vendor::detect::find;

@@ -5,7 +5,7 @@
 //! differs from the next recorded one.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,11 +64,22 @@ impl Unused {
     }
 }
 
+/// The first request of a replay that its recording does not have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestDifference {
+    /// Path and body of the request that was recorded in its place; none behind the last one.
+    pub recorded: Option<(String, Value)>,
+    /// Path and body of the request.
+    pub now: (String, Value),
+}
+
 /// A transport that answers from a cassette.
 pub struct ReplayTransport {
     cassette: Arc<Cassette>,
     paths: LocalPaths,
     asked: Mutex<Asked>,
+    /// Gets the first request that was not recorded.
+    difference: Option<Arc<OnceLock<RequestDifference>>>,
 }
 
 struct Asked {
@@ -81,7 +92,20 @@ impl ReplayTransport {
     pub fn new(cassette: Arc<Cassette>, paths: LocalPaths) -> Self {
         let unused = Unused::new(&cassette.exchanges);
         let asked = Mutex::new(Asked { conversations: Conversations::default(), unused });
-        Self { cassette, paths, asked }
+        Self { cassette, paths, asked, difference: None }
+    }
+
+    /// Leaves the first request that was not recorded in `difference`.
+    #[must_use]
+    pub fn noting(self, difference: Option<Arc<OnceLock<RequestDifference>>>) -> Self {
+        Self { difference, ..self }
+    }
+
+    fn note(&self, path: &str, body: &RequestBody, recorded: Option<(String, Value)>) {
+        if let Some(difference) = &self.difference {
+            difference
+                .get_or_init(|| RequestDifference { recorded, now: (path.to_owned(), self.hidden(value_of(body))) });
+        }
     }
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
@@ -122,6 +146,7 @@ impl ReplayTransport {
         let name = self.cassette.path.display();
         let next = next.and_then(|index| Some((index, self.cassette.exchanges.get(index)?.0)));
         let Some((index, place)) = next else {
+            self.note(path, body, None);
             let count = self.cassette.exchanges.len();
             return ReplayError::Mismatch(format!(
                 "a request to {path} follows the last of {count} in cassette {name}"
@@ -131,6 +156,7 @@ impl ReplayTransport {
             Ok(recorded) => recorded,
             Err(error) => return error,
         };
+        self.note(path, body, Some((recorded_path.clone(), recorded.clone())));
         let lines = if recorded_path == path {
             difference::describe(&recorded, &self.hidden(value_of(body)))
         } else {

@@ -46,7 +46,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 /// As [`run`].
 pub async fn run_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let options = options.joining_deltas();
-    job::run(input, &options).await
+    Box::pin(job::run(input, &options)).await
 }
 
 /// Continues a job from a checkpoint.

@@ -2,7 +2,7 @@
 //! read these; the drivers of this folder obey them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::output_schema::OutputSchema;
 use crate::permission::{AskPermission, Permissions, RunPermissions};
 use crate::provider::{catalog, key_variable, vendor_variables};
 use crate::redact::Redactor;
+use crate::replay::RequestDifference;
 use crate::runtime::joined_deltas::JoinedDeltas;
 use crate::setting::ProviderName;
 use crate::skill::base::OffLimits;
@@ -92,6 +93,8 @@ pub struct Options {
     pub approver: Option<AskPermission>,
     /// Collects the needs of contained programs. With it, every command and local server is contained.
     pub learning: Option<Arc<Learning>>,
+    /// Gets the first request of a replay that its recording does not have.
+    pub difference: Option<Arc<OnceLock<RequestDifference>>>,
     /// The account that the job draws on together with others, besides its own budgets. Not for a recording or a replay,
     /// whose requests must not depend on others.
     pub account: Option<AccountUse>,
@@ -130,6 +133,7 @@ impl Options {
             output_schema: None,
             approver: None,
             learning: None,
+            difference: None,
             account: None,
         }
     }

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod against;
 mod agent_skills;
 mod answers;
 mod budget;

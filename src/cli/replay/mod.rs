@@ -1,8 +1,9 @@
 //! `perstack replay`: a recorded job once more, from its cassette alone.
 //!
-//! This file reads the options and reports the end; [`player`] runs the parts of the job, [`temporary`] holds its state
-//! meanwhile.
+//! This file reads the options and reports the end; [`player`] runs the parts of the job, [`compare`] does so with another
+//! configuration, [`temporary`] holds the job's state meanwhile.
 
+pub mod compare;
 pub mod player;
 pub mod temporary;
 
@@ -16,13 +17,14 @@ use perstack::replay::ReplayError;
 use perstack::runtime::{Outcome, RecordedJob};
 use tokio_util::sync::CancellationToken;
 
+use self::compare::{Candidate, Comparison, compare};
 use self::player::{ReplayEnd, play};
 use self::temporary::JobFolder;
 use super::failure::Failure;
 use super::options::{Format, OutputArgs};
 use super::outcome::{error_of, exit_of};
 use super::output_file::OutputFiles;
-use super::render::{Screen, steps, visible};
+use super::render::{Paint, Screen, steps, visible};
 use super::{Exit, Process};
 
 const EXAMPLES: &str = "\
@@ -30,13 +32,18 @@ Examples:
   perstack run researcher \"Which owls hunt at night?\" --record owls.cassette
   perstack replay owls.cassette
   perstack replay owls.cassette --output jsonl | sha256sum
+  perstack replay owls.cassette --against perstack.toml
+  perstack replay owls.cassette --against perstack.toml --model claude-haiku-4-5
 
 A replay sends nothing, starts nothing and leaves the workspace alone: models' answers, results of
 tools, permissions and a person's answers come from the cassette, and so do experts and settings.
 Its events are the same on every machine, byte for byte.
+With --against, experts, model and settings are those of another configuration: the first request
+that differs from the recorded one is shown, with its cause. Nothing is asked.
 
 Exit codes:
-  As of `perstack run` for a job that ends so; 1 when the replay does not follow the recording.";
+  As of `perstack run` for a job that ends so; 1 when the replay does not follow the recording.
+  With --against: 0 the same, 1 a difference, 2 a mistake in the configuration.";
 
 /// Runs a recorded job again, from its cassette alone
 #[derive(Debug, Args)]
@@ -45,23 +52,30 @@ pub struct ReplayArgs {
     /// The cassette, as `--record` writes it
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
+    /// Compare with this configuration: *same*, or the first step that differs, and why
+    #[arg(long, value_name = "CONFIG", value_hint = clap::ValueHint::FilePath)]
+    against: Option<PathBuf>,
+    /// With --against: the model, as its provider spells it [default: the one that was asked for in the recording, else the
+    /// configuration's]
+    #[arg(long, value_name = "MODEL", requires = "against")]
+    model: Option<String>,
     /// Keep the job in this folder [default: it is removed at the end]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "against")]
     storage: Option<PathBuf>,
     /// Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON
     #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Output")]
     output: Option<Format>,
     /// Every event with its whole messages and checkpoints; implies --output jsonl
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "against", help_heading = "Output")]
     full_events: bool,
     /// Write to FILE what stdout would have, and nothing to stdout
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", conflicts_with = "against", help_heading = "Output")]
     output_file: Option<PathBuf>,
     /// Show errors only
-    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    #[arg(long, short, conflicts_with_all = ["verbose", "against"], help_heading = "Output")]
     quiet: bool,
     /// Show more: reasoning, the text beside calls, edits and the head of outputs
-    #[arg(long, short, help_heading = "Output")]
+    #[arg(long, short, conflicts_with = "against", help_heading = "Output")]
     verbose: bool,
 }
 
@@ -83,6 +97,10 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
     let output = args.output();
     let format = output.format()?;
     let recorded = load(&process.folder.join(&args.file), &args.file)?;
+    if let Some(config) = &args.against {
+        let candidate = Candidate { config: config.clone(), model: args.model.clone() };
+        return run_against(&recorded, &candidate, format, process);
+    }
     let folder = JobFolder::open(args.storage.as_ref().map(|folder| process.folder.join(folder)))?;
     let files = OutputFiles::check(&output, process, folder.path())?;
     let cancel = CancellationToken::new();
@@ -116,6 +134,25 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
         return Ok(signal.exit());
     }
     Ok(report(&screen, &outcome, recorded.end(part)))
+}
+
+/// Compares with another configuration, and prints the result.
+fn run_against(
+    recorded: &RecordedJob,
+    candidate: &Candidate,
+    format: Format,
+    process: &Process,
+) -> Result<Exit, Failure> {
+    if format == Format::Jsonl {
+        return Err(Failure::usage(anyhow!("--against has no events")).help("--output text or --output json"));
+    }
+    let comparison = compare(recorded, candidate, process)?;
+    if let Comparison::Stopped(signal) = comparison {
+        return Ok(signal.exit());
+    }
+    let cannot = |error| Failure::other(anyhow::Error::new(error).context("cannot write to standard output"));
+    let is_same = compare::print(&comparison, format == Format::Json, Paint::of_stdout(process)).map_err(cannot)?;
+    Ok(if is_same { Exit::Completed } else { Exit::Failed })
 }
 
 /// Reads the cassette at `path`.

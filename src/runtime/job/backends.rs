@@ -105,7 +105,8 @@ impl JobBackends {
                 let cassette = Arc::new(Cassette::load_part(file, *part)?);
                 let header = cassette.header();
                 let paths = local_paths(options, header);
-                let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), paths.clone()));
+                let transport = ReplayTransport::new(Arc::clone(&cassette), paths.clone());
+                let transport = Arc::new(transport.noting(options.difference.clone()));
                 let name = options.settings.provider.filter(|_| part.is_some()).unwrap_or(header.provider);
                 let (provider, fallbacks) = connect(options, expert, name, transport, true)?;
                 let results = Arc::new(ReplayTools::new(Arc::clone(&cassette), paths.clone()));

@@ -1,0 +1,238 @@
+//! `perstack replay FILE --against CONFIG`: the recorded job with another configuration, up to the first request that
+//! differs, and the cause of that.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use perstack::checkpoint::Status;
+use perstack::config::FolderTrust;
+use perstack::event::{Event, EventSink};
+use perstack::message::Message;
+use perstack::provider::{RequestChange, RequestPart, changed_part};
+use perstack::replay::RequestDifference;
+use perstack::runtime::{InDoubt, Options, RecordedJob};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::player::{ReplayEnd, play};
+use super::temporary::JobFolder;
+use crate::cli::Process;
+use crate::cli::failure::Failure;
+use crate::cli::options::{LockArgs, ModelArgs, PlaceArgs};
+use crate::cli::render::{Paint, visible};
+use crate::cli::setup::{ProjectNeed, Setup, is_own_expert};
+use crate::cli::signals::Signal;
+use crate::cli::text_diff::difference;
+
+/// Most lines of a difference that are shown.
+const MOST_LINES: usize = 40;
+
+/// A configuration that a recording is compared with.
+pub struct Candidate {
+    /// The file; absolute, or relative to the current folder.
+    pub config: PathBuf,
+    pub model: Option<String>,
+}
+
+/// The first difference from a recording.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepDifference {
+    pub expert: String,
+    pub step: u64,
+    /// `model`, `instruction`, `tool definition`, `delegate`, `tool result`, `conversation`, `setting` or `end`.
+    pub cause: &'static str,
+    /// The name of the tool or setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub recorded: String,
+    pub now: String,
+}
+
+/// The end of a comparison.
+pub enum Comparison {
+    Same(Box<ReplayEnd>),
+    Differs(Box<StepDifference>),
+    Stopped(Signal),
+}
+
+/// The expert and step of the latest event until a request differs, which it belongs to.
+struct LatestStep {
+    step: Mutex<(String, u64)>,
+    first: Arc<OnceLock<RequestDifference>>,
+}
+
+impl EventSink for LatestStep {
+    fn emit(&self, event: &Event, _: &[Message]) {
+        if let (Some(expert), Some(step), None) = (&event.expert_key, event.step_number, self.first.get()) {
+            *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (expert.as_str().to_owned(), step);
+        }
+    }
+}
+
+/// Compares `recorded` with a configuration.
+///
+/// # Errors
+/// A mistake in the configuration, or a job that cannot be begun with it.
+pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process) -> Result<Comparison, Failure> {
+    let folder = JobFolder::open(None)?;
+    let first: Arc<OnceLock<RequestDifference>> = Arc::default();
+    let latest = Arc::new(LatestStep { step: Mutex::default(), first: Arc::clone(&first) });
+    let cancel = CancellationToken::new();
+    let sink: Arc<dyn EventSink> = Arc::clone(&latest) as Arc<dyn EventSink>;
+    let options = |part: usize| {
+        let mut options = options(recorded, part, candidate, process, folder.path())?;
+        (options.sink, options.cancel) = (Arc::clone(&sink), cancel.clone());
+        options.difference = Some(Arc::clone(&first));
+        Ok(options)
+    };
+    let end = play(recorded, &options, &cancel)?;
+    if let Some(signal) = end.signal {
+        return Ok(Comparison::Stopped(signal));
+    }
+    let (expert, step) = latest.step.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(differing) = first.get() {
+        return Ok(Comparison::Differs(Box::new(explained(differing, expert, step, recorded))));
+    }
+    let then = recorded.end(end.part);
+    if then.is_some_and(|then| then != end.outcome.status) {
+        let (recorded, now) = (then.map_or("", Status::name).to_owned(), end.outcome.status.name().to_owned());
+        let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now };
+        return Ok(Comparison::Differs(Box::new(differs)));
+    }
+    Ok(Comparison::Same(Box::new(end)))
+}
+
+/// The options of a part with the configuration, for what the command line had in the recording.
+fn options(
+    recorded: &RecordedJob,
+    part: usize,
+    candidate: &Candidate,
+    process: &Process,
+    storage: &Path,
+) -> Result<Options, Failure> {
+    let then = recorded.options(part, storage).map_err(Failure::usage)?;
+    // What the recording was asked for by a flag is a part of its input.
+    let asked = recorded.explicit_model().filter(|_| candidate.model.is_none());
+    let model = ModelArgs {
+        model: candidate.model.clone().or(asked.map(str::to_owned)),
+        provider: asked.and(then.settings.provider),
+        ..ModelArgs::default()
+    };
+    let place = PlaceArgs { config: Some(candidate.config.clone()), ..PlaceArgs::default() };
+    let mut setup = Setup::read(process, &place, &model, ProjectNeed::Required)?;
+    setup.untrusted_input = then.untrusted_input;
+    setup.output_schema.clone_from(&then.output_schema);
+    let files = then.recorded_context.iter().flat_map(|all| all.values()).flat_map(|files| &files.context.files);
+    setup.context_folders = files.map(|(file, _)| PathBuf::from(&file.folder)).collect();
+    let setup = setup.with_lock(LockArgs::default(), process, &place, true)?;
+    // Nothing is started or sent.
+    let setup = setup.with_trust(FolderTrust::Trusted, process, true);
+    let mut options = setup.options(then.sink, then.cancel, InDoubt::default(), then.cassette);
+    storage.clone_into(&mut options.storage);
+    options.run_permissions = then.run_permissions;
+    for own in then.experts.values().filter(|expert| is_own_expert(expert)) {
+        if !options.experts.contains(&own.key) {
+            options.experts.insert(own.clone());
+        }
+    }
+    Ok(options)
+}
+
+/// The cause of a difference, and both values.
+fn explained(differing: &RequestDifference, expert: String, step: u64, recorded: &RecordedJob) -> StepDifference {
+    let RequestDifference { recorded: then, now: (path, body) } = differing;
+    let Some((old_path, old_body)) = then else {
+        let (recorded, now) = ("no further request".to_owned(), format!("a request to {path}"));
+        return StepDifference { expert, step, cause: "conversation", name: None, recorded, now };
+    };
+    let found = changed_part(old_body, body).filter(|change| old_path == path || change.part == RequestPart::Model);
+    let Some(RequestChange { part, name, recorded: before, now: after }) = found else {
+        // Some vendors have the model in the path.
+        let (recorded, now) = (old_path.clone(), path.clone());
+        return StepDifference { expert, step, cause: "model", name: None, recorded, now };
+    };
+    let is_delegate = |name: &String| {
+        let start = recorded.start(0).ok();
+        let experts = start.as_ref().and_then(|start| start.options.get("experts")?.as_object());
+        experts.is_some_and(|experts| experts.keys().any(|key| key.rsplit('/').next() == Some(name)))
+    };
+    let cause = match part {
+        RequestPart::Model => "model",
+        RequestPart::Instruction => "instruction",
+        RequestPart::Tool if name.as_ref().is_some_and(is_delegate) => "delegate",
+        RequestPart::Tool => "tool definition",
+        RequestPart::ToolResult => "tool result",
+        RequestPart::Conversation => "conversation",
+        RequestPart::Setting => "setting",
+    };
+    let texts = (shown(before.as_ref(), true), shown(after.as_ref(), true));
+    // Where the texts are the same, something beside them differs.
+    let (recorded, now) =
+        if texts.0 == texts.1 { (shown(before.as_ref(), false), shown(after.as_ref(), false)) } else { texts };
+    StepDifference { expert, step, cause, name, recorded, now }
+}
+
+/// A part of a request for people: its texts, or its JSON.
+fn shown(value: Option<&Value>, as_text: bool) -> String {
+    let Some(value) = value else { return String::new() };
+    let mut texts = Vec::new();
+    texts_of(value, &mut texts);
+    if as_text && !texts.is_empty() {
+        texts.join("\n")
+    } else {
+        serde_json::to_string_pretty(value).unwrap_or_default()
+    }
+}
+
+/// The texts of instructions and messages.
+fn texts_of<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| texts_of(item, found)),
+        Value::Object(fields) => {
+            for key in ["content", "text", "parts", "output"] {
+                fields.get(key).into_iter().for_each(|field| texts_of(field, found));
+            }
+        }
+        _ => {}
+    }
+}
+
+impl StepDifference {
+    /// The place and cause, on a line.
+    pub fn title(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        visible(&format!("step {} of expert {} differs: {}{name}", self.step, self.expert, self.cause))
+    }
+
+    /// The title, and the lines that differ.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut lines = difference(&self.recorded, &self.now, paint);
+        if let Some(more @ 1..) = lines.len().checked_sub(MOST_LINES) {
+            lines.truncate(MOST_LINES);
+            lines.push(format!("  and {more} more lines"));
+        }
+        lines.insert(0, self.title());
+        lines.join("\n")
+    }
+}
+
+/// Prints a comparison. Returns true if the job is the same.
+///
+/// # Errors
+/// When it cannot be printed.
+pub fn print(comparison: &Comparison, as_json: bool, paint: Paint) -> std::io::Result<bool> {
+    let (text, is_same) = match comparison {
+        Comparison::Same(_) if as_json => ("{\"same\":true}".to_owned(), true),
+        Comparison::Same(end) => (format!("same: {} as recorded", crate::cli::render::steps(end.outcome.steps)), true),
+        Comparison::Differs(differs) if as_json => {
+            (serde_json::json!({"same": false, "difference": differs}).to_string(), false)
+        }
+        Comparison::Differs(differs) => (differs.text(paint), false),
+        Comparison::Stopped(_) => return Ok(false),
+    };
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(is_same)
+}

@@ -1,0 +1,117 @@
+//! `perstack replay FILE --against CONFIG`: the same, or the first step that differs, with both values and the cause.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Provider, Test, call};
+
+const TOML: &str = r#"
+[experts.librarian]
+instruction = "You lead."
+delegates = ["worker"]
+context = ["AGENTS.md"]
+[experts.librarian.skills."@perstack/base"]
+type = "mcpStdioSkill"
+command = "npx"
+packageName = "@perstack/base"
+pick = ["readTextFile", "exec", "attemptCompletion"]
+[experts.worker]
+instruction = "You work."
+description = "Does one task."
+"#;
+
+/// A job that reads a file in its first step, asks a delegate in the second, and ends in the fourth.
+fn recorded() -> Test {
+    let test = Test::new().toml(TOML).provider(Provider::Anthropic);
+    let test = test.file("owl.txt", "An owl.").file("AGENTS.md", "Hoot twice.");
+    let test = test.answers([
+        Answer::calls([call("c1", "readTextFile", json!({"path": "owl.txt"}))]),
+        Answer::calls([call("d1", "worker", json!({"query": "Count."}))]),
+        Answer::text("One."),
+        Answer::text("Done."),
+    ]);
+    test.run(["run", "librarian", "Go.", "--record", "c.cassette"]).assert_code(0);
+    test
+}
+
+/// The difference from a configuration with this change, as JSON.
+fn difference(test: &Test, from: &str, to: &str) -> Value {
+    let changed = TOML.replacen(from, to, 1);
+    assert_ne!(changed, TOML, "{from}");
+    std::fs::write(test.workspace().join("other.toml"), changed).unwrap();
+    let ran = test.run(["replay", "c.cassette", "--against", "other.toml", "--output", "json"]).assert_code(1);
+    let object = ran.object();
+    assert_eq!(object["same"], false);
+    object["difference"].clone()
+}
+
+fn place(difference: &Value) -> (&str, u64, &str, &str) {
+    let text = |key: &str| difference[key].as_str().unwrap_or_default();
+    (text("expert"), difference["step"].as_u64().unwrap(), text("cause"), text("name"))
+}
+
+#[test]
+fn the_same_configuration_is_the_same_and_nothing_is_asked() {
+    let test = recorded();
+    let ran = test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(0);
+    assert!(ran.stdout.starts_with("same: ") && ran.stdout.ends_with("as recorded\n"), "{}", ran.stdout);
+    // What no request has makes no difference.
+    std::fs::write(test.workspace().join("other.toml"), format!("maxSteps = 50\n{TOML}")).unwrap();
+    let ran = test.run(["replay", "c.cassette", "--against", "other.toml", "--output", "json"]).assert_code(0);
+    assert_eq!(ran.object(), json!({"same": true}));
+    assert_eq!(test.server().requests().len(), 4);
+}
+
+#[test]
+fn each_change_is_named_with_its_step_and_cause() {
+    let test = recorded();
+    let found = difference(&test, "You lead.", "You follow.");
+    assert_eq!(place(&found), ("librarian", 1, "instruction", ""));
+    assert!(found["recorded"].as_str().unwrap().contains("You lead."));
+    assert!(found["now"].as_str().unwrap().contains("You follow."));
+    let found = difference(&test, "You work.", "You rest.");
+    assert_eq!(place(&found), ("worker", 3, "instruction", ""));
+    let found = difference(&test, "\"exec\", ", "");
+    assert_eq!(place(&found), ("librarian", 1, "tool definition", "exec"));
+    assert!(found["now"].as_str().unwrap().is_empty());
+    let found = difference(
+        &test,
+        "[experts.librarian]\n",
+        "permissions = { deny = [\"readTextFile\"] }\n[experts.librarian]\n",
+    );
+    assert_eq!(place(&found), ("librarian", 2, "tool result", ""));
+    assert!(found["now"].as_str().unwrap().contains("denied by"), "{found}");
+    let found = difference(&test, "[experts.librarian]\n", "maxSteps = 2\n[experts.librarian]\n");
+    assert_eq!((found["cause"].as_str(), found["recorded"].as_str()), (Some("end"), Some("completed")));
+}
+
+#[test]
+fn a_model_and_a_context_file_are_causes_too() {
+    let test = recorded();
+    let ran =
+        test.run(["replay", "c.cassette", "--against", "perstack.toml", "--model", "claude-haiku-4-5"]).assert_code(1);
+    assert!(ran.stdout.starts_with("step 1 of expert librarian differs: model\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("+ claude-haiku-4-5\n"), "{}", ran.stdout);
+    let test = test.file("AGENTS.md", "Hoot once.");
+    let ran = test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(1);
+    assert!(ran.stdout.contains("instruction\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("- Hoot twice.\n+ Hoot once.\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_model_that_the_recording_was_asked_for_is_kept() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("Done.")]);
+    test.run(["run", "librarian", "Go.", "--record", "c.cassette", "--model", "claude-haiku-4-5"]).assert_code(0);
+    test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(0);
+    test.run(["replay", "c.cassette", "--against", "perstack.toml", "--model", "claude-opus-4-5"]).assert_code(1);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_no_difference() {
+    let test = recorded();
+    std::fs::write(test.workspace().join("other.toml"), "[experts.owl]\ninstruction = \"x\"\n").unwrap();
+    let ran = test.run(["replay", "c.cassette", "--against", "other.toml"]).assert_code(2);
+    assert!(ran.stderr.contains("librarian"), "{}", ran.stderr);
+    test.run(["replay", "c.cassette", "--against", "nowhere.toml"]).assert_code(2);
+    test.run(["replay", "c.cassette", "--model", "m"]).assert_code(2);
+    test.run(["replay", "c.cassette", "--against", "perstack.toml", "--output", "jsonl"]).assert_code(2);
+}
