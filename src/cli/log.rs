@@ -15,6 +15,7 @@ pub mod options;
 mod overview;
 pub mod page;
 mod pager;
+mod report;
 mod selection;
 mod step_filter;
 pub mod step_text;
@@ -38,6 +39,7 @@ use self::head::WayPlaces;
 use self::jobs::{JobCriteria, JobList};
 use self::options::{ChoiceArgs, Form, FormArgs, NarrowArgs, PageArgs, RecordsArgs, ViewArgs, number};
 use self::page::Page;
+use self::report::ReportArgs;
 use self::selection::{Chooser, Criteria, Range, Word};
 use super::completions::candidates;
 use super::failure::Failure;
@@ -73,6 +75,8 @@ Examples:
   perstack log 0244ac3f
   perstack log 0244ac3f --step 2
   perstack log --text
+  perstack log 0244ac3f --html job.html
+  perstack log latest --markdown >>\"$GITHUB_STEP_SUMMARY\"
   perstack log --since 2d --grep owl
   perstack log latest --errors --context 3
   perstack log --filter '.toolCalls[].toolName == exec' --json --pretty";
@@ -109,6 +113,8 @@ pub struct LogArgs {
     view: ViewArgs,
     #[command(flatten)]
     form: FormArgs,
+    #[command(flatten)]
+    report: ReportArgs,
     #[command(flatten)]
     records: RecordsArgs,
 }
@@ -173,6 +179,7 @@ impl LogArgs {
             || self.choice.is_any()
             || self.page.is_any()
             || self.view.is_any()
+            || self.report.is_any()
             || self.form.form() != Form::Text;
         let is_step_alone = self.choice.is_step_alone()
             && self.form.form() == Form::Text
@@ -197,7 +204,8 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let storage = storage_folder(process, args.records.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let places = args.way_places(process);
     let view = args.view();
-    let is_direct = args.records.no_pager || view == LogView::Follow || args.form.form() != Form::Text;
+    let is_direct =
+        args.records.no_pager || args.report.is_any() || view == LogView::Follow || args.form.form() != Form::Text;
     let mut page = if is_direct { Page::stdout(process) } else { Page::paged(process) };
     let form = args.form.form();
     let range = args.page.range()?;
@@ -214,6 +222,11 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         };
         return page.close(written.map(|()| Exit::Completed));
     };
+    if args.report.is_any() {
+        let mut problems = Vec::new();
+        let exit = report::write(&args.report, &record, &places, page, process, &mut problems)?;
+        return Ok(report_problems(&record, problems, process).unwrap_or(exit));
+    }
     if view == LogView::Text {
         return write_answer(&record, &places, page);
     }

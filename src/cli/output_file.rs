@@ -131,10 +131,18 @@ impl OutputFile {
     /// # Errors
     /// The system's; the file is then as it was, unless it was being written over.
     pub fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        self.replace_with(&mut |file| file.write_all(bytes))
+    }
+
+    /// The same, with what `write` writes to the new file.
+    ///
+    /// # Errors
+    /// As [`OutputFile::replace`], or those of `write`.
+    pub fn replace_with(&self, write: &mut dyn FnMut(&mut File) -> io::Result<()>) -> io::Result<()> {
         let (mut file, temporary) = self.create_temporary()?;
         let written = self
             .keep_permissions(&file)
-            .and_then(|()| file.write_all(bytes))
+            .and_then(|()| write(&mut file))
             .and_then(|()| file.sync_data())
             .and_then(|()| self.folder.rename(&temporary, &self.folder, &self.name));
         if written.is_err() {
@@ -144,7 +152,7 @@ impl OutputFile {
         match written {
             Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy) => {
                 let mut file = self.open(OpenOptions::new().write(true))?;
-                file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_data())
+                file.set_len(0).and_then(|()| write(&mut file)).and_then(|()| file.sync_data())
             }
             written => written,
         }

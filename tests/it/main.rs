@@ -56,6 +56,7 @@ mod program_log;
 mod providers;
 mod recovery;
 mod replay;
+mod report;
 mod resume;
 mod root;
 mod run;

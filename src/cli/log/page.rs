@@ -121,6 +121,14 @@ impl Page {
         self.write(&text)
     }
 
+    /// The writer behind the page, for what is no text of lines.
+    pub fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.out {
+            PageOutput::Plain(out) => out,
+            PageOutput::Paged(out) => out,
+        }
+    }
+
     /// Shows what was written so far.
     ///
     /// # Errors

@@ -20,23 +20,23 @@ use crate::cli::render::{Paint, count, duration, visible, visible_lines};
 
 /// One step of one Run, as far as it was recorded.
 #[derive(Default)]
-struct StepRecord {
-    run: Option<RunId>,
-    step: u64,
-    expert: String,
-    began: u64,
-    ended: Option<u64>,
+pub struct StepRecord {
+    pub run: Option<RunId>,
+    pub step: u64,
+    pub expert: String,
+    pub began: u64,
+    pub ended: Option<u64>,
     /// Messages that came in, in the order in which they did.
-    input: Vec<Value>,
+    pub input: Vec<Value>,
     /// Messages of the model.
-    answers: Vec<Value>,
-    calls: Vec<Value>,
-    results: Vec<Value>,
+    pub answers: Vec<Value>,
+    pub calls: Vec<Value>,
+    pub results: Vec<Value>,
     /// Retries and summaries, a line each.
-    remarks: Vec<String>,
-    durations: Durations,
+    pub remarks: Vec<String>,
+    pub durations: Durations,
     /// The event that ended it.
-    end: Option<(String, Map<String, Value>)>,
+    pub end: Option<(String, Map<String, Value>)>,
 }
 
 /// Writes the steps that the request selects. Problems of reading are added to `problems`.
@@ -81,15 +81,18 @@ pub fn write(
 }
 
 impl StepRecord {
-    fn new(event: &LoggedEvent<'_>) -> Self {
+    /// Begins a step with its first event, which is still to be added.
+    pub fn new(event: &LoggedEvent<'_>) -> Self {
         Self { run: Some(event.run().clone()), step: event.step_number(), began: event.timestamp(), ..Self::default() }
     }
 
-    fn is_of(&self, event: &LoggedEvent<'_>) -> bool {
+    /// Returns whether an event belongs to it.
+    pub fn is_of(&self, event: &LoggedEvent<'_>) -> bool {
         self.run.as_ref() == Some(event.run()) && self.step == event.step_number()
     }
 
-    fn add(&mut self, event: &LoggedEvent<'_>) {
+    /// Adds an event.
+    pub fn add(&mut self, event: &LoggedEvent<'_>) {
         // An event that has no JSON form adds nothing.
         let json = event.to_outline().unwrap_or_default();
         self.durations.extend(event.durations().iter().map(|(id, ms)| (id.clone(), *ms)));

@@ -35,6 +35,42 @@ pub fn tree_lines(record: &JobLog, most: Option<u64>, figures: &RunFigures, widt
     lines
 }
 
+/// A Run of the tree: its depth, and the columns of its row.
+pub struct TreeRow {
+    pub depth: usize,
+    pub run: RunId,
+    /// Id, expert, state, steps, tokens, cost, time, origin; empty where there is nothing to show.
+    pub columns: [String; 8],
+}
+
+/// The tree as rows of a table.
+pub fn tree_rows(record: &JobLog, figures: &RunFigures) -> Vec<TreeRow> {
+    let forks = forked(record.runs());
+    let short = |id: &RunId| short_id(id.as_str(), record.runs().iter().map(|run| run.id.as_str())).to_owned();
+    let row = |(depth, run): (usize, &Run)| {
+        let mut columns: [String; 8] = Default::default();
+        let mut first = 0;
+        for (rank, text) in run_parts(run, record.entry().state, figures, &forks, &short) {
+            let place = match rank {
+                0 => {
+                    first += 1;
+                    first - 1
+                }
+                1 => 5,
+                2 => 3,
+                3 => 4,
+                4 => 7,
+                _ => 6,
+            };
+            if let Some(column) = columns.get_mut(place) {
+                *column = text;
+            }
+        }
+        TreeRow { depth, run: run.id.clone(), columns }
+    };
+    record.tree().into_iter().map(row).collect()
+}
+
 /// Runs that continue one that another continues too.
 fn forked(runs: &[Run]) -> HashSet<&str> {
     let parent = |run: &Run| match &run.descent {

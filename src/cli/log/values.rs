@@ -25,6 +25,11 @@ pub fn argument_lines(args: &Map<String, Value>, paint: Paint) -> Vec<String> {
     field_lines(&others, paint, 0).into_iter().chain(difference(old, new, paint)).collect()
 }
 
+/// Returns whether the arguments are shown as an edit, with lines that begin with `+` and `-`.
+pub fn is_edit(args: &Map<String, Value>) -> bool {
+    EDITS.iter().any(|(old, new)| [old, new].into_iter().all(|key| args.get(*key).is_some_and(Value::is_string)))
+}
+
 /// A text that a tool returned: laid out if it is a JSON object or array, else its lines. Fields that repeat an argument
 /// are left out.
 pub fn result_lines(text: &str, args: &Map<String, Value>, paint: Paint) -> Vec<String> {
