@@ -8,6 +8,7 @@ mod bug;
 mod check;
 mod closure;
 mod completions;
+mod dry_run;
 mod each;
 mod in_doubt;
 mod job;

@@ -1,11 +1,12 @@
 //! `perstack resume`: a job goes on from a checkpoint.
 
 use clap::Args;
-use perstack::runtime::{ResumeFrom, ResumeInput};
+use perstack::runtime::{PlanInput, ResumeFrom, ResumeInput};
 
 use super::account::SplitLimits;
 use super::command_line::CommandLine;
 use super::completions::candidates;
+use super::dry_run;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources};
 use super::job_runner::{self, JobCommand};
@@ -41,6 +42,11 @@ pub struct ResumeArgs {
     /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short, requires = "query")]
     interactive_tool_call_result: bool,
+    /// Show what would be sent, and send nothing: instruction, files, skills, tools, limits, with estimated tokens. No process
+    /// is started and nothing is written; with --output json, as one JSON object
+    #[arg(long, conflicts_with_all = ["record", "replay", "learn", "output_file", "summary_file", "json", "filter",
+          "full_events"])]
+    dry_run: bool,
     #[command(flatten)]
     job: JobArgs,
 }
@@ -78,10 +84,6 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     setup.output_schema = args.job.output_schema(&process.folder)?;
     setup.print_warnings(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
-    // The checkpoint's expert is not known yet, so all of them count.
-    let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
-    let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
-    let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let sources = InputSources {
         query: args.query.as_deref(),
         with_stdin: args.with_stdin.is_some(),
@@ -90,6 +92,16 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         folder: &process.folder,
         quiet: args.job.output.quiet,
     };
+    if args.dry_run {
+        let sent = sources.optional()?;
+        let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
+        let input = PlanInput { expert: None, from: Some(args.checkpoint.clone()), query, attached };
+        return dry_run::run(input, setup, process, &args.job);
+    }
+    // The checkpoint's expert is not known yet, so all of them count.
+    let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
+    let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
+    let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let sent = sources.optional()?;
     let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
     let live = args.live();

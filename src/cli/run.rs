@@ -6,12 +6,13 @@ use perstack::expert::ExpertKey;
 use perstack::id::{CheckpointId, JobId};
 use perstack::provider::choose;
 use perstack::provider::vendor::vendor;
-use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
+use perstack::runtime::{PlanInput, ResumeFrom, ResumeInput, RunInput};
 use perstack::setting::ProviderName;
 
 use super::account::SplitLimits;
 use super::command_line::CommandLine;
 use super::completions::candidates;
+use super::dry_run;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
 use super::job_runner::{self, JobCommand};
@@ -31,6 +32,7 @@ Examples:
 /// Runs a job
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::after_help()))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct RunArgs {
     /// The expert that starts the job; with --instruction there is none, and QUERY comes first
     #[arg(required_unless_present = "instruction", add = candidates::experts())]
@@ -62,6 +64,11 @@ pub struct RunArgs {
     /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short)]
     interactive_tool_call_result: bool,
+    /// Show what would be sent, and send nothing: instruction, files, skills, tools, limits, with estimated tokens. No process
+    /// is started and nothing is written; with --output json, as one JSON object
+    #[arg(long, conflicts_with_all = ["record", "replay", "learn", "output_file", "summary_file", "json", "filter",
+          "full_events"])]
+    dry_run: bool,
     #[command(flatten)]
     job: JobArgs,
 }
@@ -178,6 +185,12 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let expert = args.choose_expert(&mut setup, process)?;
     setup.print_unusable(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
+    if args.dry_run {
+        let QueryInput { query, attached } = sources.required()?;
+        let from = args.resume_from().map(dry_run::name_of);
+        let input = PlanInput { expert: Some(expert), from, query: Some(query), attached };
+        return dry_run::run(input, setup, process, &args.job);
+    }
     let trust = trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let input = sources.required()?;

@@ -23,6 +23,7 @@ use crate::tool::ToolSpec;
 pub use clock::SystemClock;
 pub use error::{ErrorClass, FallbackProblem, RunError, hint};
 pub use job::connector::Connector;
+pub use job::plan::{JobPlan, PlanInput, PlannedTool};
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{
@@ -47,6 +48,14 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 pub async fn run_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let options = options.joining_deltas();
     Box::pin(job::run(input, &options)).await
+}
+
+/// All that a job would begin or go on with: nothing is sent, started or written.
+///
+/// # Errors
+/// Those of a run before its first request, without those of servers.
+pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunError> {
+    job::plan::plan(input, options).await
 }
 
 /// Continues a job from a checkpoint.

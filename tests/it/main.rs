@@ -24,6 +24,7 @@ mod cost;
 mod crash;
 mod disk;
 mod docs;
+mod dry_run;
 mod each;
 mod errors;
 mod evidence;

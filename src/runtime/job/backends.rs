@@ -10,7 +10,7 @@ use crate::expert::Expert;
 use crate::fact::{Clock, Stamp};
 use crate::id::{JobId, RunId};
 use crate::provider::http::transport::{HttpTransport, Transport};
-use crate::provider::{Provider, find};
+use crate::provider::{Provider, choose, find};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette, CassetteClock, CassetteHeader, CassetteRecorder, LocalPaths, RecordedStart, RecordingTransport,
@@ -143,6 +143,30 @@ impl JobBackends {
     /// Time and randomness of the start of a recorded or replayed job, or of this continuation of it.
     pub fn started(&self) -> Option<Stamp> {
         self.header.as_ref().map(|header| header.started)
+    }
+
+    /// Those of a job that asks nothing: no server is looked for, and no connection is begun.
+    ///
+    /// # Errors
+    /// No provider to use, or a fallback that cannot be used.
+    pub fn without_asking(options: &Options, expert: &Expert) -> Result<Self, RunError> {
+        let name = options.settings.provider.map_or_else(|| choose(&options.environment), Ok)?;
+        let transport = http(options)?;
+        let (environment, catalogue) = (&options.environment, &options.catalogue);
+        let connector = Connector { environment, catalogue, transport, is_replay: false };
+        let provider = connector.provider(name, &options.settings.provider_setting)?;
+        let fallbacks = connector.fallbacks(expert, options, &provider)?;
+        Ok(Self {
+            provider: Arc::new(provider),
+            fallbacks,
+            clock: Arc::new(SystemClock),
+            header: None,
+            redactor: options.redactor(),
+            tape: Tape::Off,
+            recorded_model: None,
+            is_whole_replay: false,
+            recorded_sandbox: None,
+        })
     }
 
     /// The clock of a Run. In a recorded or replayed job each Run has its own: Runs beside each other draw from one

@@ -11,6 +11,7 @@ use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
 use crate::output_schema::OutputSchema;
 use crate::permission::PermissionRules;
+use crate::redact::Redactor;
 use crate::runtime::budget::{BudgetHandle, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
@@ -108,14 +109,19 @@ impl JobContext {
 
     /// The command that verifies the answers of `expert`, without secrets.
     pub fn verify(&self, expert: &Expert) -> Option<VerifyCommand> {
-        let verify = expert.verify.clone()?;
-        Some(VerifyCommand { command: self.backends.redactor.text(&verify.command), ..verify })
+        verify_of(expert, &self.backends.redactor)
     }
 
     /// The price of a Run's model at the time at which the Run was set up.
     fn price(&self, setting: &RunSetting) -> Option<Price> {
         self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
+}
+
+/// The command that verifies the answers of `expert`, without secrets.
+pub fn verify_of(expert: &Expert, redactor: &Redactor) -> Option<VerifyCommand> {
+    let verify = expert.verify.clone()?;
+    Some(VerifyCommand { command: redactor.text(&verify.command), ..verify })
 }
 
 /// The skills of an expert whose results come from strangers: by the name that an expert gives it, and a base skill by its

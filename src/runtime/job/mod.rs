@@ -9,6 +9,7 @@ pub mod import;
 pub mod instruction_files;
 pub mod models;
 pub mod recorded_options;
+pub mod plan;
 pub mod request;
 pub mod resume;
 pub mod resume_point;

@@ -5,8 +5,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::expert::Expert;
+use crate::expert::{Expert, VerifyCommand};
 use crate::expert_map::ExpertMap;
+use crate::message::Message;
+use crate::output_schema::OutputSchema;
+use crate::runtime::run::check::answer_form;
+use crate::runtime::run::verify::verify_notice;
 
 /// The parts of an instruction message besides the experts themselves.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +61,28 @@ pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'
     });
     section(&mut text, "The following experts can be called as tools:", delegates);
     text
+}
+
+/// Composes the message with all that belongs to it: the sections of files and skills, the form of the answer, and the
+/// command that verifies it.
+pub fn compose_whole(
+    expert: &Expert,
+    experts: &ExpertMap,
+    scene: InstructionContext<'_>,
+    sections: Vec<String>,
+    schema: Option<&OutputSchema>,
+    verify: Option<&VerifyCommand>,
+) -> String {
+    let parts = sections.into_iter().chain(schema.map(answer_form)).chain(verify.map(verify_notice));
+    parts.fold(compose(expert, experts, scene), |text, part| format!("{text}\n---\n{part}\n"))
+}
+
+/// The text of a conversation's instruction.
+pub fn instruction_of(messages: &[Message]) -> Option<&str> {
+    messages.iter().find_map(|message| match message {
+        Message::InstructionMessage { contents, .. } => contents.first()?.as_text(),
+        _ => None,
+    })
 }
 
 /// Adds a heading with its entries; without entries nothing, since a model takes an empty heading for a mistake.

@@ -11,23 +11,22 @@ use crate::expert::{ContextFile, Expert};
 use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::RunId;
 use crate::machine::{Input, RunMachine};
-use crate::message::{Message, UserInput};
+use crate::message::UserInput;
 use crate::output_schema::OutputSchema;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
 use crate::runtime::run::calls::check_doubts;
-use crate::runtime::run::check::{AnswerSchema, answer_form};
+use crate::runtime::run::check::AnswerSchema;
 use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::context::RunContext;
 use crate::runtime::run::drive;
 use crate::runtime::run::events::EventEmitter;
-use crate::runtime::run::instruction::{self, InstructionContext};
+use crate::runtime::run::instruction::{self, InstructionContext, instruction_of};
 use crate::runtime::run::prepare::{JobBasis, PreparedRun, prepare};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::run::verify::verify_notice;
 use crate::runtime::tools::Toolset;
 use crate::usage::Usage;
 
@@ -301,14 +300,6 @@ impl RunStart {
     }
 }
 
-/// The text of a conversation's instruction.
-fn instruction_of(messages: &[Message]) -> Option<&str> {
-    messages.iter().find_map(|message| match message {
-        Message::InstructionMessage { contents, .. } => contents.first()?.as_text(),
-        _ => None,
-    })
-}
-
 /// The instruction anew, where its files are others than `before`, with a warning; none if all are the same. `is_known`: the
 /// conversation has this section of it already.
 fn changed_instruction(
@@ -332,11 +323,9 @@ fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&
     let options = &context.job.options;
     let scene =
         InstructionContext { started_at: context.setting.started_at, workspace: &options.workspace, is_delegate };
-    let text = instruction::compose(&context.expert, &options.experts, scene);
-    let files = context.job.files.sections(&context.expert.key, &context.job.backends.redactor);
-    let form = schema.map(answer_form);
-    let gate = context.job.verify(&context.expert).map(|verify| verify_notice(&verify));
-    files.into_iter().chain(form).chain(gate).fold(text, |text, part| format!("{text}\n---\n{part}\n"))
+    let sections = context.job.files.sections(&context.expert.key, &context.job.backends.redactor);
+    let verify = context.job.verify(&context.expert);
+    instruction::compose_whole(&context.expert, &options.experts, scene, sections, schema, verify.as_ref())
 }
 
 /// The record of a Run that is new.

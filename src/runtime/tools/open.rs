@@ -215,7 +215,7 @@ impl<'a> ToolsetBuilder<'a> {
 
     /// With `runs_nothing`, all tools are declared alone: their calls are answered from elsewhere.
     #[must_use]
-    fn running_nothing(self, runs_nothing: bool) -> Self {
+    pub fn running_nothing(self, runs_nothing: bool) -> Self {
         Self { runs_nothing, ..self }
     }
 
