@@ -57,6 +57,7 @@ mod setup;
 mod signals;
 #[cfg(feature = "telemetry")]
 mod telemetry;
+mod test;
 mod text_diff;
 mod tool_names;
 mod user_folder;
@@ -169,6 +170,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Each(each::EachArgs),
     Replay(replay::ReplayArgs),
+    Test(test::TestArgs),
     Init(init::InitArgs),
     Experts(experts::ExpertsArgs),
     ListTools(list_tools::ListToolsArgs),
@@ -276,6 +278,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => resume::run(&args, &process),
         Command::Each(args) => each::run(&args, &process),
         Command::Replay(args) => replay::run(&args, &process),
+        Command::Test(args) => test::run(&args, &process),
         Command::Init(args) => init::run(&args, &process),
         Command::Experts(args) => experts::run(&args, &process),
         Command::ListTools(args) => list_tools::run(&args, &process),

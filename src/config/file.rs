@@ -170,7 +170,7 @@ fn budgets(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Budgets {
     }
 }
 
-fn dollars(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Cost> {
+pub(super) fn dollars(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Cost> {
     let usd = node.float("an amount of US dollars above 0", diagnostics)?;
     let cost = Cost::from_usd(usd).filter(|cost| *cost > Cost::ZERO);
     if cost.is_none() {

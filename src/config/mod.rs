@@ -40,6 +40,7 @@ mod keys;
 mod native;
 mod output_schema;
 mod suggest;
+mod test_cases;
 mod provider;
 mod reader;
 mod precedence;
@@ -60,6 +61,7 @@ pub use output_schema::read_output_schema;
 pub use precedence::{settle, settle_in_folder};
 pub use root::{Discovered, FILE_NAME, discover};
 pub use suggest::nearest;
+pub use test_cases::{Expectations, TestCase, read_test_cases};
 pub use user::{UserDefaults, user_defaults, user_models};
 
 /// The run options that one source (flags, environment, a file) sets. `None`: not set there.

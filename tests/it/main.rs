@@ -28,6 +28,7 @@ mod dry_run;
 mod each;
 mod errors;
 mod evidence;
+mod evals;
 mod example;
 mod fallback;
 mod foreign_state;

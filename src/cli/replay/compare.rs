@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use perstack::checkpoint::Status;
 use perstack::config::FolderTrust;
-use perstack::event::{Event, EventSink};
+use perstack::event::{Event, EventBody, EventSink};
 use perstack::message::Message;
 use perstack::provider::{RequestChange, RequestPart, changed_part};
 use perstack::replay::RequestDifference;
@@ -21,7 +21,7 @@ use super::temporary::JobFolder;
 use crate::cli::Process;
 use crate::cli::failure::Failure;
 use crate::cli::options::{LockArgs, ModelArgs, PlaceArgs};
-use crate::cli::render::{Paint, visible};
+use crate::cli::render::{Paint, steps, visible};
 use crate::cli::setup::{ProjectNeed, Setup, is_own_expert};
 use crate::cli::signals::Signal;
 use crate::cli::text_diff::difference;
@@ -31,8 +31,8 @@ const MOST_LINES: usize = 40;
 
 /// A configuration that a recording is compared with.
 pub struct Candidate {
-    /// The file; absolute, or relative to the current folder.
-    pub config: PathBuf,
+    /// The file, if one is named; relative to the current folder.
+    pub config: Option<PathBuf>,
     pub model: Option<String>,
 }
 
@@ -50,21 +50,37 @@ pub struct StepDifference {
     pub now: String,
 }
 
+/// A job that is as it was recorded.
+pub struct SameJob {
+    pub end: ReplayEnd,
+    /// The tools that its experts called, each once.
+    pub tools: Vec<String>,
+}
+
 /// The end of a comparison.
 pub enum Comparison {
-    Same(Box<ReplayEnd>),
+    Same(Box<SameJob>),
     Differs(Box<StepDifference>),
     Stopped(Signal),
 }
 
-/// The expert and step of the latest event until a request differs, which it belongs to.
+/// The expert and step of the latest event until a request differs, which it belongs to; and the tools that were called.
 struct LatestStep {
     step: Mutex<(String, u64)>,
+    tools: Mutex<Vec<String>>,
     first: Arc<OnceLock<RequestDifference>>,
 }
 
 impl EventSink for LatestStep {
     fn emit(&self, event: &Event, _: &[Message]) {
+        if let EventBody::CallTools { tool_calls, .. } = &event.body {
+            let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            for call in tool_calls {
+                if !tools.contains(&call.tool_name) {
+                    tools.push(call.tool_name.clone());
+                }
+            }
+        }
         if let (Some(expert), Some(step), None) = (&event.expert_key, event.step_number, self.first.get()) {
             *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (expert.as_str().to_owned(), step);
         }
@@ -78,7 +94,7 @@ impl EventSink for LatestStep {
 pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process) -> Result<Comparison, Failure> {
     let folder = JobFolder::open(None)?;
     let first: Arc<OnceLock<RequestDifference>> = Arc::default();
-    let latest = Arc::new(LatestStep { step: Mutex::default(), first: Arc::clone(&first) });
+    let latest = Arc::new(LatestStep { step: Mutex::default(), tools: Mutex::default(), first: Arc::clone(&first) });
     let cancel = CancellationToken::new();
     let sink: Arc<dyn EventSink> = Arc::clone(&latest) as Arc<dyn EventSink>;
     let options = |part: usize| {
@@ -101,7 +117,8 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
         let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now };
         return Ok(Comparison::Differs(Box::new(differs)));
     }
-    Ok(Comparison::Same(Box::new(end)))
+    let tools = latest.tools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Comparison::Same(Box::new(SameJob { end, tools })))
 }
 
 /// The options of a part with the configuration, for what the command line had in the recording.
@@ -120,7 +137,7 @@ fn options(
         provider: asked.and(then.settings.provider),
         ..ModelArgs::default()
     };
-    let place = PlaceArgs { config: Some(candidate.config.clone()), ..PlaceArgs::default() };
+    let place = PlaceArgs { config: candidate.config.clone(), ..PlaceArgs::default() };
     let mut setup = Setup::read(process, &place, &model, ProjectNeed::Required)?;
     setup.untrusted_input = then.untrusted_input;
     setup.output_schema.clone_from(&then.output_schema);
@@ -226,7 +243,7 @@ impl StepDifference {
 pub fn print(comparison: &Comparison, as_json: bool, paint: Paint) -> std::io::Result<bool> {
     let (text, is_same) = match comparison {
         Comparison::Same(_) if as_json => ("{\"same\":true}".to_owned(), true),
-        Comparison::Same(end) => (format!("same: {} as recorded", crate::cli::render::steps(end.outcome.steps)), true),
+        Comparison::Same(same) => (format!("same: {} as recorded", steps(same.end.outcome.steps)), true),
         Comparison::Differs(differs) if as_json => {
             (serde_json::json!({"same": false, "difference": differs}).to_string(), false)
         }
