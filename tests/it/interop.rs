@@ -12,6 +12,7 @@ use crate::mcp::{calling, tool_results};
 use crate::support::tool_server::{command_skill, librarian, remote_skill};
 use crate::support::{Test, skipped};
 
+mod browser;
 mod contained;
 mod popular;
 #[cfg(feature = "telemetry")]
@@ -22,17 +23,17 @@ const SERVERS: &str = "PERSTACK_INTEROP_SERVERS";
 
 /// The folder of the installed servers, if there is one.
 fn servers() -> Option<PathBuf> {
-    folder_in(SERVERS, ".ci/interop")
+    path_in(SERVERS, ".ci/interop")
 }
 
-/// The folder that a variable names, which `command` sets.
+/// The path that a variable names, which `command` sets.
 #[expect(clippy::disallowed_methods, reason = "a setting of these tests alone")]
-fn folder_in(variable: &str, command: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    if folder.is_none() {
-        skipped(&format!("{variable} names no folder; {command} sets it"));
+fn path_in(variable: &str, command: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    if path.is_none() {
+        skipped(&format!("{variable} names nothing; {command} sets it"));
     }
-    folder
+    path
 }
 
 /// The program of a server from npm, for `node`.

@@ -33,17 +33,22 @@ fn append(id: &str, text: &str) -> Call {
 
 /// A job with hostile text in the question, an answer's text, arguments, results, an error and an edit.
 fn attacked() -> Test {
-    let test = Test::with(Provider::Anthropic).file("owls.txt", hostile()).answers([
+    attacked_by(&hostile())
+}
+
+/// The same with another hostile text.
+pub fn attacked_by(hostile: &str) -> Test {
+    let test = Test::with(Provider::Anthropic).file("owls.txt", hostile).answers([
         Answer::calls([
-            append("c1", &hostile()),
+            append("c1", hostile),
             call("c2", "readTextFile", json!({"path": "owls.txt"})),
             call("c3", "readTextFile", json!({"path": ATTACKS[1]})),
             call("c4", "editTextFile", json!({"path": "owls.txt", "oldText": ATTACKS[3], "newText": ATTACKS[2]})),
         ])
-        .and_text(&hostile()),
-        Answer::text(&hostile()),
+        .and_text(hostile),
+        Answer::text(hostile),
     ]);
-    test.run(["run", "librarian", &hostile(), "--job-id", "nest"]).assert_code(0);
+    test.run(["run", "librarian", hostile, "--job-id", "nest"]).assert_code(0);
     test
 }
 

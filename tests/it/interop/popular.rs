@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{file, folder_in, python, servers};
+use super::{file, path_in, python, servers};
 use crate::mcp::{calling, tool_results};
 use crate::support::Test;
 use crate::support::request::Request;
@@ -15,7 +15,7 @@ use crate::support::tool_server::{command_skill, librarian};
 
 /// The folder of the servers that `.ci/interop-popular` installs, if there is one.
 fn popular() -> Option<PathBuf> {
-    folder_in("PERSTACK_INTEROP_POPULAR", ".ci/interop-popular")
+    path_in("PERSTACK_INTEROP_POPULAR", ".ci/interop-popular")
 }
 
 /// A skill whose server is a package from npm.

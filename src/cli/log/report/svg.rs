@@ -30,7 +30,7 @@ pub fn timeline(record: &JobLog, course: &Course) -> String {
     let rows = tree.len().min(MOST_ROWS);
     let height = ROW * number(rows as u64) + 22.0;
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Time line of {} runs over {}\">",
+        "<div class=\"scroll\" tabindex=\"0\"><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Time line of {} runs over {}\">",
         tree.len(),
         duration(total)
     );
@@ -65,7 +65,7 @@ pub fn timeline(record: &JobLog, course: &Course) -> String {
     let _ = write!(
         svg,
         "<text class=\"soft\" x=\"{NAMES}\" y=\"{bottom:.0}\">0</text><text class=\"soft\" x=\"{:.0}\" y=\"{bottom:.0}\" \
-         text-anchor=\"end\">{}</text></svg>",
+         text-anchor=\"end\">{}</text></svg></div>",
         WIDTH - 4.0,
         duration(total)
     );
@@ -89,9 +89,9 @@ pub fn plot(title: &str, values: &[f64], most: &str) -> String {
     let points = points.collect::<Vec<_>>().join(" ");
     let title = html(title);
     format!(
-        "<h3>{title}</h3><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}, at most {most}\"><line \
+        "<h3>{title}</h3><div class=\"scroll\" tabindex=\"0\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}, at most {most}\"><line \
          class=\"axis\" x1=\"0\" y1=\"116\" x2=\"{WIDTH}\" y2=\"116\"/><polyline class=\"plot\" points=\"{points}\"/><text \
-         class=\"soft\" x=\"4\" y=\"13\">{}</text></svg>",
+         class=\"soft\" x=\"4\" y=\"13\">{}</text></svg></div>",
         html(most)
     )
 }
