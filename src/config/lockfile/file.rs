@@ -51,13 +51,14 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     // Git may convert line ends on checkout, also within long texts. CR LF that belongs to a text is written as
     // escapes.
     let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
-    match parse_written(&text) {
-        Some(lock) => Ok(Lock { path: path.to_owned(), ..lock }),
-        None => parse_toml(&text, path),
-    }
+    let lock = match parse_written(&text) {
+        Some(lock) => lock,
+        None => parse_toml(&text, path)?,
+    };
+    Ok(Lock { path: path.to_owned(), text_digest: hex::digits(&Sha256::digest(&*text)), ..lock })
 }
 
-/// The lock in any text of TOML.
+/// The lock in any text of TOML, which `path` names in errors.
 pub(super) fn parse_toml(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     let damaged = |error: &toml::de::Error| {
         let (line, column) = position(text, error.span().map_or(text.len(), |span| span.start));
@@ -76,8 +77,7 @@ pub(super) fn parse_toml(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     if lock.version != VERSION {
         return Err(ConfigError::LockVersion { path: path.to_owned(), version: lock.version });
     }
-    let text_digest = hex::digits(&Sha256::digest(text));
-    Ok(Lock { path: path.to_owned(), text_digest, ..lock })
+    Ok(lock)
 }
 
 /// The lock in a text that is in the form that [`write()`] gives it; `None` for any other, and for one with a mistake.
