@@ -47,8 +47,8 @@ A file of tests:
   tools = [\"readTextFile\"]
   maxCost = 0.05
 
-Each case is the recorded job with the present configuration. It passes when every request is the recorded
-one, the job completes, and all that is expected holds. No model is asked.
+Each case is the recorded job with the present configuration. It passes when every request is
+the recorded one, the job completes, and all that is expected holds. No model is asked.
 
 Exit codes:
   0 all cases passed, 1 some did not, 2 a mistake in a file or the command; 130 Ctrl-C.";
