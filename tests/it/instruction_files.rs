@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gate, Provider, Request, Test, call};
+use crate::support::{Answer, Gate, Provider, Ran, Request, Test, call};
 use crate::trust::{attack, neighbour};
 
 const TOML: &str = "[experts.librarian]\ninstruction = \"You find things in books.\"\ncontext = [\"AGENTS.md\"]\n";
@@ -97,6 +97,72 @@ fn a_killed_run_goes_on_with_the_changed_file_and_its_record_can_be_read() {
     let requests = test.server().requests();
     assert_eq!(instruction(&requests[2]), instruction(&requests[3]));
     test.run(["log", "nest", "--steps"]).assert_code(0);
+}
+
+const TWO_FILES: &str = "[experts.librarian]\ninstruction = \"You find things in books.\"\n\
+                         context = [\"AGENTS.md\", \"STYLE.md\"]\nagentSkills = [\"owls\"]\n";
+
+const SKILL: &str = "---\nname: owls\ndescription: Counts owls.\n---\nCount.\n";
+
+fn two_files() -> Test {
+    let test = Test::new().toml(TWO_FILES).provider(Provider::Anthropic).file("AGENTS.md", "Owls first.");
+    test.file("STYLE.md", "Short sentences.").file(".agents/skills/owls/SKILL.md", SKILL)
+}
+
+/// The lines about another instruction.
+fn changes(events: &[Value]) -> Vec<&str> {
+    let warnings = events.iter().filter(|event| event["type"] == "runtimeWarning");
+    warnings.filter_map(|event| event["message"].as_str()).filter(|text| text.contains("is another")).collect()
+}
+
+#[test]
+fn a_file_or_skill_that_is_gone_leaves_the_instruction() {
+    let test = two_files().answers(["One.", "Two.", "Three.", "Four.", "Five."].map(Answer::text));
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    let again = |test: &Test| {
+        let ran = test.run(["resume", "latest", "And?", "--output", "jsonl"]).assert_code(0);
+        changes(&ran.events()).join(";")
+    };
+    assert_eq!(again(&test), "", "nothing had changed");
+    fs::remove_file(test.workspace().join("STYLE.md")).unwrap();
+    assert_eq!(again(&test), "the instruction of expert librarian is another: STYLE.md is gone");
+    let test = test.toml(&TWO_FILES.replace("agentSkills = [\"owls\"]\n", ""));
+    let change = again(&test);
+    assert!(change.ends_with("another: .agents/skills/owls/SKILL.md is gone"), "{change}");
+    assert_eq!(again(&test), "", "nothing had changed");
+    let requests = test.server().requests();
+    let sent: Vec<String> = requests.iter().map(instruction).collect();
+    assert_eq!((&sent[0], &sent[3]), (&sent[1], &sent[4]));
+    assert!(sent[1].contains("Short sentences.") && sent[1].contains("Counts owls."), "{}", sent[1]);
+    assert!(!sent[2].contains("Short sentences.") && sent[2].contains("Owls first."), "{}", sent[2]);
+    assert!(sent[2].contains("Counts owls.") && !sent[3].contains("Counts owls."), "{}", sent[3]);
+    assert!(sent[3].contains("Owls first."), "{}", sent[3]);
+}
+
+#[test]
+fn a_run_that_was_taken_over_is_continued_with_the_files_that_it_was_taken_over_with() {
+    let gate = Gate::new();
+    let test = two_files()
+        .answers([Answer::calls([call("c1", "todo", json!({"newTodos": ["look"]}))]), Answer::hang_up().delay(&gate)]);
+    let running = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
+    running.wait_for_request(2);
+    running.signal(Signal::KILL);
+    running.finish();
+    gate.open();
+    let style = test.workspace().join("STYLE.md");
+    fs::remove_file(&style).unwrap();
+    test.server().script(["Done.", "More.", "All."].map(Answer::text));
+    let again = |ran: Ran| changes(&ran.assert_code(0).events()).join(";");
+    let ran = test.run(["resume", "nest", "--output", "jsonl"]);
+    assert_eq!(again(ran), "the instruction of expert librarian is another: STYLE.md is gone");
+    assert_eq!(again(test.run(["resume", "nest", "And?", "--output", "jsonl"])), "", "nothing had changed");
+    fs::write(&style, "Short sentences.").unwrap();
+    let ran = test.run(["resume", "nest", "So?", "--output", "jsonl"]);
+    assert_eq!(again(ran), "the instruction of expert librarian is another: STYLE.md is new");
+    let requests = test.server().requests();
+    let sent: Vec<bool> = requests.iter().map(|request| instruction(request).contains("Short sentences.")).collect();
+    assert_eq!(sent, [true, true, false, false, true]);
+    assert_eq!(instruction(&requests[2]), instruction(&requests[3]));
 }
 
 #[test]

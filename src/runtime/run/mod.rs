@@ -5,6 +5,7 @@ pub mod calls;
 pub mod check;
 pub mod closing;
 pub mod context;
+pub mod continuation;
 pub mod decide;
 pub mod events;
 pub mod instruction;

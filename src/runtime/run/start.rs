@@ -7,12 +7,11 @@ use crate::checkpoint::{DelegatedBy, Status};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::{Event, EventBody};
-use crate::expert::{ContextFile, Expert};
-use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec};
+use crate::expert::Expert;
+use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunParameters, RunSpec};
 use crate::id::RunId;
 use crate::machine::{Input, RunMachine};
 use crate::message::UserInput;
-use crate::output_schema::OutputSchema;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
@@ -20,9 +19,9 @@ use crate::runtime::run::calls::check_doubts;
 use crate::runtime::run::check::AnswerSchema;
 use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::context::RunContext;
+use crate::runtime::run::continuation::{Composer, Continuation, parameters_of};
 use crate::runtime::run::drive;
 use crate::runtime::run::events::EventEmitter;
-use crate::runtime::run::instruction::{self, InstructionContext, instruction_of};
 use crate::runtime::run::prepare::{JobBasis, PreparedRun, prepare};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
@@ -166,7 +165,7 @@ impl RunStart {
             job_id: context.job.job_id().clone(),
             run_id: run,
             expert,
-            instruction: compose_instruction(&context, by.is_some(), answer.schema.as_ref()),
+            instruction: composer(&context, by.is_some()).compose(answer.schema.as_ref()),
             first_step,
             untrusted: by.is_none() && context.job.options.untrusted_input,
             delegated_by: by.map(|by| *by),
@@ -187,20 +186,10 @@ impl RunStart {
         let untrusted =
             from.untrusted || (context.job.options.untrusted_input && (from.query.is_some() || from.answer.is_some()));
         let ContinueFrom { run, from, query, answers, reached_step, delegated_usage, delegated_spend, .. } = from;
-        let first = context.job.store.first_fact(context.job.job_id(), &from.head.run_id);
-        let before = first.and_then(Fact::into_parameters).unwrap_or_default();
+        let before = parameters_of(&context.job.store, context.job.job_id(), &from.head.run_id, &from.messages);
         let is_delegate = from.head.delegated_by.is_some();
-        let schema =
-            AnswerSchema::choose(&context.job.options, &context.expert, is_delegate, before.output_schema.as_ref())?;
-        // The instruction of a file from elsewhere is not trusted: the configuration's takes its place.
-        let instruction = if from.head.from_elsewhere {
-            Some(compose_instruction(&context, false, schema.schema.as_ref()))
-        } else {
-            let is_known = |section: &str| instruction_of(&from.messages).is_some_and(|text| text.contains(section));
-            changed_instruction(&context, is_delegate, schema.schema.as_ref(), &before.context_files, is_known)
-        };
-        // A new instruction has the schema.
-        let query = if instruction.is_some() { query } else { schema.announced(query) };
+        let Continuation { schema, instruction, query, .. } =
+            go_on(&context, is_delegate, &before, from.head.from_elsewhere, query)?;
         let recorder = create_record(&context)?;
         let resumption = Resumption {
             run_id: run,
@@ -212,13 +201,7 @@ impl RunStart {
             delegated_spend,
             untrusted,
             instruction,
-            parameters: context.job.parameters(
-                &context.expert,
-                &context.models,
-                toolset,
-                &context.setting,
-                schema.schema,
-            ),
+            parameters: context.job.parameters(&context.expert, &context.models, toolset, &context.setting, schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
@@ -233,8 +216,6 @@ impl RunStart {
     ) -> Result<Self, RunError> {
         let job = &context.job;
         let is_delegate = past.machine.head().delegated_by.is_some();
-        let before = past.machine.parameters().output_schema.as_ref();
-        let schema = AnswerSchema::choose(&job.options, &context.expert, is_delegate, before)?;
         let run = context.emitter.run_id.clone();
         let run_store = job.job.open_run_at(&run, past.log_end)?;
         run_store.write_setting(&context.setting)?;
@@ -248,9 +229,8 @@ impl RunStart {
             recorder.restore(&save, position)?;
         }
         let untrusted = job.options.untrusted_input && query.is_some();
-        let before = &past.machine.parameters().context_files;
-        let instruction = changed_instruction(&context, is_delegate, schema.schema.as_ref(), before, |_| false);
-        let query = if instruction.is_some() { query } else { schema.announced(query) };
+        let before = past.machine.parameters();
+        let Continuation { schema, instruction, query, .. } = go_on(&context, is_delegate, before, false, query)?;
         let resumption = Resumption {
             run_id: run,
             parent: None,
@@ -261,7 +241,7 @@ impl RunStart {
             delegated_spend: Spend::default(),
             untrusted,
             instruction,
-            parameters: job.parameters(&context.expert, &context.models, toolset, &context.setting, schema.schema),
+            parameters: job.parameters(&context.expert, &context.models, toolset, &context.setting, schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let mut machine = past.machine;
@@ -300,32 +280,26 @@ impl RunStart {
     }
 }
 
-/// The instruction anew, where its files are others than `before`, with a warning; none if all are the same. `is_known`: the
-/// conversation has this section of it already.
-fn changed_instruction(
-    context: &RunContext,
-    is_delegate: bool,
-    schema: Option<&OutputSchema>,
-    before: &[ContextFile],
-    is_known: impl Fn(&str) -> bool,
-) -> Option<String> {
-    let (files, key) = (&context.job.files, &context.expert.key);
-    let message = files.change(key, before)?;
-    let sections = files.sections(key, &context.job.backends.redactor);
-    if !sections.is_empty() && sections.iter().all(|section| is_known(section)) {
-        return None;
-    }
-    context.emitter.emit(EventBody::RuntimeWarning { message });
-    Some(compose_instruction(context, is_delegate, schema))
+/// The composer of the Run's instruction.
+fn composer(context: &RunContext, is_delegate: bool) -> Composer<'_> {
+    let JobContext { options, files, backends, .. } = &*context.job;
+    let started_at = context.setting.started_at;
+    Composer { options, expert: &context.expert, files, redactor: &backends.redactor, started_at, is_delegate }
 }
 
-fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&OutputSchema>) -> String {
-    let options = &context.job.options;
-    let scene =
-        InstructionContext { started_at: context.setting.started_at, workspace: &options.workspace, is_delegate };
-    let sections = context.job.files.sections(&context.expert.key, &context.job.backends.redactor);
-    let verify = context.job.verify(&context.expert);
-    instruction::compose_whole(&context.expert, &options.experts, scene, sections, schema, verify.as_ref())
+/// The things that the Run goes on with; a change of its files is shown.
+fn go_on(
+    context: &RunContext,
+    is_delegate: bool,
+    before: &RunParameters,
+    from_elsewhere: bool,
+    query: Option<UserInput>,
+) -> Result<Continuation, RunError> {
+    let continuation = composer(context, is_delegate).go_on(before, from_elsewhere, query)?;
+    if let Some(message) = continuation.change.clone() {
+        context.emitter.emit(EventBody::RuntimeWarning { message });
+    }
+    Ok(continuation)
 }
 
 /// The record of a Run that is new.
