@@ -207,9 +207,6 @@ pub(super) struct RecordedResponse {
     pub cut: Option<TransportError>,
 }
 
-/// The key of [`RecordedBody::Base64`].
-pub(super) const BINARY_BODY: &str = "bodyBase64";
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RecordedBody {
     #[serde(rename = "body")]
@@ -235,12 +232,12 @@ impl RecordedBody {
         }
     }
 
-    /// The same body, as events if it is a text of events. Not before the text is as it is to be: a string of an event
-    /// may be cut where the text is not.
+    /// The same body with `clean` applied to its text, as events if it is a text of events. Base64 is left alone: a match
+    /// in it is a coincidence, and replacing it would change the bytes.
     #[must_use]
-    pub fn into_events(self) -> Self {
+    pub fn cleaned(self, clean: &dyn Fn(&str) -> String) -> Self {
         match self {
-            Self::Text(text) => Events::of_text(&text).map_or(Self::Text(text), Self::Events),
+            Self::Text(text) => Events::of_text(&text, clean).map_or_else(|| Self::Text(clean(&text)), Self::Events),
             other => other,
         }
     }

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::workspace::map_strings;
+
 /// Fewest events that are worth a template.
 const MIN_RUN: usize = 3;
 
@@ -34,8 +36,9 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Events {
-    /// The events of a text; `None` when they would not give the same text again.
-    pub fn of_text(text: &str) -> Option<Self> {
+    /// The events of a text, with `clean` applied to every string in them; `None` when they would not give the same text
+    /// again without that. A string that came in pieces is cleaned as a whole.
+    pub fn of_text(text: &str, clean: &dyn Fn(&str) -> String) -> Option<Self> {
         let named = text.starts_with("event: ");
         let mut entries = Vec::new();
         for event in text.strip_suffix("\n\n")?.split("\n\n") {
@@ -47,8 +50,8 @@ impl Events {
                 Err(_) => Entry::Text(data.to_owned()),
             });
         }
-        let events = Self { named, events: with_runs(entries) };
-        (events.to_text()? == text).then_some(events)
+        let events = Self { named, events: entries };
+        (events.to_text()? == text).then(|| Self { named, events: with_runs(cleaned(events.events, clean)) })
     }
 
     /// The text; `None` when a run's pointer leads nowhere.
@@ -83,6 +86,80 @@ impl Events {
         text.push_str("data: ");
         text.push_str(&data.to_string());
         text.push_str("\n\n");
+    }
+}
+
+/// The entries with `clean` applied to every string in them, and to what the pieces of one string are together. A piece
+/// list that is changed hereby is in its first piece; the others are empty.
+fn cleaned(mut entries: Vec<Entry>, clean: &dyn Fn(&str) -> String) -> Vec<Entry> {
+    let mut from = 0;
+    while let Some(Entry::Data(first)) = entries.get(from) {
+        let first = without_counts(first);
+        let (mut end, mut pointer) = (from + 1, None);
+        while let Some(Entry::Data(next)) = entries.get(end)
+            && let Some(place) = difference(&first, &without_counts(next)).filter(|place| !place.is_empty())
+            && pointer.as_ref().is_none_or(|known| *known == place)
+        {
+            (end, pointer) = (end + 1, Some(place));
+        }
+        if let Some(pointer) = &pointer {
+            clean_pieces(entries.get_mut(from..end).unwrap_or_default(), pointer, clean);
+        }
+        from = next_data(&entries, end);
+    }
+    let clean_entry = |entry| match entry {
+        Entry::Data(value) => Entry::Data(map_strings(value, clean)),
+        Entry::Text(text) => Entry::Text(clean(&text)),
+        run @ Entry::Run(..) => run,
+    };
+    entries.into_iter().map(clean_entry).collect()
+}
+
+/// The place of the next event that is JSON, from `from` on.
+fn next_data(entries: &[Entry], from: usize) -> usize {
+    let is_data = |entry: &Entry| matches!(entry, Entry::Data(_));
+    entries.iter().skip(from).position(is_data).map_or(entries.len(), |at| from + at)
+}
+
+fn clean_pieces(pieces: &mut [Entry], pointer: &str, clean: &dyn Fn(&str) -> String) {
+    let strings = || pieces.iter().filter_map(|piece| piece.string(pointer));
+    let (whole, single): (String, String) = (strings().collect(), strings().map(clean).collect());
+    let mut changed = clean(&whole);
+    if changed == single {
+        return;
+    }
+    for piece in pieces {
+        if let Entry::Data(event) = piece
+            && let Some(string) = event.pointer_mut(pointer)
+        {
+            *string = Value::String(std::mem::take(&mut changed));
+        }
+    }
+}
+
+/// An event without what changes from piece to piece besides the piece: numbers, and OpenAI's padding.
+fn without_counts(value: &Value) -> Value {
+    match value {
+        Value::Number(_) => Value::Null,
+        Value::Array(items) => items.iter().map(without_counts).collect(),
+        Value::Object(fields) => {
+            let kept = |(key, field): (&String, &Value)| {
+                let field = if key == "obfuscation" { Value::Null } else { without_counts(field) };
+                (key.clone(), field)
+            };
+            fields.iter().map(kept).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+impl Entry {
+    /// The string at a pointer of an event.
+    fn string(&self, pointer: &str) -> Option<&str> {
+        match self {
+            Self::Data(value) => value.pointer(pointer)?.as_str(),
+            Self::Run(..) | Self::Text(_) => None,
+        }
     }
 }
 
@@ -159,7 +236,7 @@ mod tests {
     use super::*;
 
     fn written(text: &str) -> String {
-        let events = Events::of_text(text).unwrap();
+        let events = Events::of_text(text, &str::to_owned).unwrap();
         let written = serde_json::to_string(&events).unwrap();
         let read: Events = serde_json::from_str(&written).unwrap();
         assert_eq!(read.to_text().as_deref(), Some(text));
@@ -179,6 +256,26 @@ mod tests {
         );
         let two = [delta("An"), delta(" owl")].concat();
         assert!(!written(&two).contains("/delta/text"));
+    }
+
+    #[test]
+    fn a_string_in_pieces_is_cleaned_as_a_whole() {
+        let clean = |text: &str| text.replace("/home/me", "{home}");
+        let delta = |at: usize, text: &str| {
+            format!("data: {{\"sequence\":{at},\"delta\":{text:?},\"obfuscation\":\"{}\"}}\n\n", "x".repeat(at))
+        };
+        let text = ["a /ho", "me/m", "e/owl", " b"].iter().enumerate().map(|(at, piece)| delta(at, piece));
+        let text = text.collect::<String>() + "data: [DONE]\n\n";
+        let cleaned = Events::of_text(&text, &clean).unwrap().to_text().unwrap();
+        let expected = [delta(0, "a {home}/owl b"), delta(1, ""), delta(2, ""), delta(3, "")].concat();
+        assert_eq!(cleaned, expected + "data: [DONE]\n\n");
+        // What is whole in a piece leaves the pieces as they are.
+        let text = [delta(0, "a "), delta(1, "/home/me/owl"), delta(2, " b")].concat();
+        let cleaned = Events::of_text(&text, &clean).unwrap().to_text().unwrap();
+        assert_eq!(cleaned, [delta(0, "a "), delta(1, "{home}/owl"), delta(2, " b")].concat());
+        // Pieces of different strings are not one.
+        let text = "data: {\"a\":\"/ho\",\"b\":\"\"}\n\ndata: {\"a\":\"/ho\",\"b\":\"me/me\"}\n\n";
+        assert_eq!(Events::of_text(text, &clean).unwrap().to_text().unwrap(), text);
     }
 
     #[test]
@@ -206,7 +303,7 @@ mod tests {
             "data: {\"a\":1,\"a\":2}\n\n",
             "data: {}\n\ndata: {\"torn",
         ] {
-            assert_eq!(Events::of_text(text), None, "{text:?}");
+            assert_eq!(Events::of_text(text, &str::to_owned), None, "{text:?}");
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Cassette {
     parts: Vec<Part>,
     /// The number of the last whole line.
     last_line: u64,
+    /// The place behind it, in bytes, and whether it has its line end.
+    pub(super) whole: (u64, bool),
 }
 
 /// A part of a recording: a job's beginning, or a continuation of it.
@@ -80,10 +82,11 @@ impl Cassette {
             recorded_exchanges: 0,
             parts: Vec::new(),
             last_line: 0,
+            whole: lines.whole(),
         };
         let mut bodies = Bodies::default();
         while let Some((place, record)) = lines.record()? {
-            cassette.last_line = place.line;
+            (cassette.last_line, cassette.whole) = (place.line, lines.whole());
             let is_wanted = wanted.is_none_or(|wanted| wanted == cassette.parts.len().saturating_sub(1));
             match record {
                 Record::Start(start) => {
@@ -260,6 +263,11 @@ impl Lines {
         lines.read(MAX_HEADER)?;
         let header = CassetteHeader::of_line(&lines.line, path)?;
         Ok((header, lines))
+    }
+
+    /// The place behind the line that was read last, and whether it has its line end.
+    fn whole(&self) -> (u64, bool) {
+        (self.next.offset, self.line.ends_with(b"\n"))
     }
 
     /// The next record, unless the file ends, or is torn.

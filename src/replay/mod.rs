@@ -107,6 +107,9 @@ pub enum ReplayError {
     /// A record is no longer where it was when the replay began.
     #[error("cassette {} was changed while it was replayed", path.display())]
     Changed { path: PathBuf },
+    /// The recording of the job that is to be continued ends in its middle.
+    #[error("cassette {} ends in the middle of this job, as a crash leaves it: a continuation cannot be added", path.display())]
+    Unended { path: PathBuf },
     /// An earlier write failed, so the cassette has a hole already.
     #[error("cassette {} takes no more records after a failed write", path.display())]
     Broken { path: PathBuf },
@@ -126,7 +129,7 @@ impl ReplayError {
 impl ErrorHint for ReplayError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         let hint = match self {
-            Self::WouldOverwrite { .. } => "record to another file, or remove it",
+            Self::WouldOverwrite { .. } | Self::Unended { .. } => "record to another file, or remove it",
             Self::NoCassette { .. } => "name a file that was made by recording",
             Self::Newer { .. } => "use a newer perstack",
             Self::Changed { .. } => "replay it again",

@@ -64,6 +64,21 @@ impl Unused {
     }
 }
 
+/// Most exchanges that a request without an equal one is compared with.
+const MOST_COMPARED: usize = 64;
+
+/// The number of equal fields of two requests, and of equal items at the beginning of their lists.
+fn likeness(one: &Value, other: &Value) -> usize {
+    let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return 0 };
+    let alike = |(key, field): (&String, &Value)| match (field, other.get(key)) {
+        (Value::Array(items), Some(Value::Array(others))) => {
+            items.iter().zip(others).take_while(|(item, other)| item == other).count()
+        }
+        (field, other) => usize::from(other == Some(field)),
+    };
+    one.iter().map(alike).sum()
+}
+
 /// The first request of a replay that its recording does not have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestDifference {
@@ -113,13 +128,33 @@ impl ReplayTransport {
         let found = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let digest = asked.conversations.place(&body, &|value| self.hidden(value)).digest.at(&path);
-            asked.unused.take(digest).ok_or_else(|| asked.unused.rest().next())
+            asked.unused.take(digest).ok_or_else(|| asked.unused.rest().take(MOST_COMPARED).collect::<Vec<_>>())
         };
-        let index = found.map_err(|next| no_answer(&self.mismatch(&path, &body, next)))?;
+        let index = found.map_err(|next| no_answer(&self.mismatch(&path, &body, &next)))?;
         match self.exchange(index).map_err(|error| no_answer(&error))? {
             RecordedAnswer::Failure(error) => Err(error),
             RecordedAnswer::Response(response) => self.respond(&response),
         }
+    }
+
+    /// Of the unused exchanges the one whose request has most in common with this one: Runs that go on side by side ask in
+    /// another order than they were recorded in.
+    fn nearest(
+        &self,
+        unused: &[usize],
+        path: &str,
+        now: &Value,
+    ) -> Result<Option<(usize, String, Value)>, ReplayError> {
+        let mut nearest: Option<((bool, usize), usize, String, Value)> = None;
+        for index in unused {
+            let Some((place, _)) = self.cassette.exchanges.get(*index) else { continue };
+            let (recorded_path, recorded) = self.cassette.request(*place)?;
+            let likeness = (recorded_path == path, likeness(&recorded, now));
+            if nearest.as_ref().is_none_or(|(known, ..)| likeness > *known) {
+                nearest = Some((likeness, *index, recorded_path, recorded));
+            }
+        }
+        Ok(nearest.map(|(_, index, path, body)| (index, path, body)))
     }
 
     fn exchange(&self, index: usize) -> Result<RecordedAnswer, ReplayError> {
@@ -142,23 +177,24 @@ impl ReplayTransport {
         Ok(HttpResponse { status: response.status, headers: response.headers.clone(), body: Box::new(body) })
     }
 
-    fn mismatch(&self, path: &str, body: &RequestBody, next: Option<usize>) -> ReplayError {
+    /// The error for a request that is none of the recorded ones; `unused` are those that it may be.
+    fn mismatch(&self, path: &str, body: &RequestBody, unused: &[usize]) -> ReplayError {
         let name = self.cassette.path.display();
-        let next = next.and_then(|index| Some((index, self.cassette.exchanges.get(index)?.0)));
-        let Some((index, place)) = next else {
-            self.note(path, body, None);
-            let count = self.cassette.exchanges.len();
-            return ReplayError::Mismatch(format!(
-                "a request to {path} follows the last of {count} in cassette {name}"
-            ));
-        };
-        let (recorded_path, recorded) = match self.cassette.request(place) {
-            Ok(recorded) => recorded,
+        let now = self.hidden(value_of(body));
+        let (index, recorded_path, recorded) = match self.nearest(unused, path, &now) {
+            Ok(Some(nearest)) => nearest,
+            Ok(None) => {
+                self.note(path, body, None);
+                let count = self.cassette.exchanges.len();
+                return ReplayError::Mismatch(format!(
+                    "a request to {path} follows the last of {count} in cassette {name}"
+                ));
+            }
             Err(error) => return error,
         };
         self.note(path, body, Some((recorded_path.clone(), recorded.clone())));
         let lines = if recorded_path == path {
-            difference::describe(&recorded, &self.hidden(value_of(body)))
+            difference::describe(&recorded, &now)
         } else {
             format!("\n  path: recorded {recorded_path}, now {path}")
         };

@@ -5,11 +5,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cassette::{
-    BINARY_BODY, EndRecord, Exchange, MAX_HEADER, Offer, PermissionRecord, Record, RecordedAnswer, RecordedBody,
-    RecordedRequest, RecordedResponse, RecordedStart, ToolExchange,
+    EndRecord, Exchange, MAX_HEADER, Offer, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedRequest,
+    RecordedResponse, RecordedStart, ToolExchange,
 };
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
@@ -73,13 +75,18 @@ impl CassetteRecorder {
         Ok(Self::new(path, file, 0, paths, redactor))
     }
 
-    /// Goes on with `cassette`, whose records end as they should: the continuation of its job is added.
+    /// Goes on with `cassette`, whose latest part has an end: the continuation of its job is added behind its last whole
+    /// line.
     ///
     /// # Errors
     /// The system's.
     pub fn going_on(cassette: &Cassette, paths: LocalPaths, redactor: Redactor) -> Result<Self, ReplayError> {
         let path = cassette.path.as_path();
-        let file = open_for_owner(path, OpenOptions::new().append(true)).map_err(ReplayError::io("open", path))?;
+        let mut file = open_for_owner(path, OpenOptions::new().append(true)).map_err(ReplayError::io("open", path))?;
+        let (whole, has_line_end) = cassette.whole;
+        file.set_len(whole)
+            .and_then(|()| if has_line_end { Ok(()) } else { file.write_all(b"\n") })
+            .map_err(ReplayError::io(super::WRITE, path))?;
         Ok(Self::new(path, file, cassette.recorded_exchanges, paths, redactor))
     }
 
@@ -133,21 +140,11 @@ impl CassetteRecorder {
         tape.failure.take().map_or(Ok(()), Err)
     }
 
-    fn record_exchange(&self, request: &SentRequest, answer: &RecordedAnswer) -> Result<(), ReplayError> {
-        let mut answer = serde_json::to_value(answer).map_err(self.encode())?;
-        for part in answer.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
-            // Base64 is left alone: a match in it is a coincidence, and replacing it would change the bytes.
-            let binary = part.get_mut(BINARY_BODY).map(Value::take);
-            *part = self.cleaned(part.take());
-            if let (Some(binary), Some(slot)) = (binary, part.get_mut(BINARY_BODY)) {
-                *slot = binary;
-            }
-        }
-        let mut answer: RecordedAnswer = serde_json::from_value(answer).map_err(self.encode())?;
-        if let RecordedAnswer::Response(response) = &mut answer {
-            let body = std::mem::replace(&mut response.body, RecordedBody::Text(String::new()));
-            response.body = body.into_events();
-        }
+    fn record_exchange(&self, request: &SentRequest, answer: RecordedAnswer) -> Result<(), ReplayError> {
+        let answer = match answer {
+            RecordedAnswer::Response(response) => RecordedAnswer::Response(self.cleaned_response(response)?),
+            RecordedAnswer::Failure(error) => RecordedAnswer::Failure(self.cleaned_as(error)?),
+        };
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value));
         tape.exchanges = tape.exchanges.saturating_add(1);
@@ -155,6 +152,18 @@ impl CassetteRecorder {
         let exchange = Exchange { number: Some(tape.exchanges), request, answer };
         let line = serde_json::to_vec(&Record::Exchange(exchange)).map_err(self.encode())?;
         self.append(&mut tape, line)
+    }
+
+    fn cleaned_response(&self, response: RecordedResponse) -> Result<RecordedResponse, ReplayError> {
+        let RecordedResponse { status, headers, body, cut } = response;
+        let (headers, cut) = (self.cleaned_as(headers)?, self.cleaned_as(cut)?);
+        Ok(RecordedResponse { status, headers, body: body.cleaned(&|text| self.clean(text)), cut })
+    }
+
+    /// `value` without secrets and local paths.
+    fn cleaned_as<T: Serialize + DeserializeOwned>(&self, value: T) -> Result<T, ReplayError> {
+        let value = serde_json::to_value(value).map_err(self.encode())?;
+        serde_json::from_value(self.cleaned(value)).map_err(self.encode())
     }
 
     fn write(&self, record: &Record) -> Result<(), ReplayError> {
@@ -291,7 +300,7 @@ impl Transport for RecordingTransport {
                 }
                 Err(error) => {
                     let answer = RecordedAnswer::Failure(error.clone());
-                    self.recorder.record_exchange(&sent, &answer).map_err(|error| not_recorded(&error))?;
+                    self.recorder.record_exchange(&sent, answer).map_err(|error| not_recorded(&error))?;
                     Err(error)
                 }
             }
@@ -326,7 +335,7 @@ impl RecordingBody {
         let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         let body = RecordedBody::new(bytes, content_type.unwrap_or_default());
         let response = RecordedResponse { status, headers, body, cut };
-        self.recorder.record_exchange(&request, &RecordedAnswer::Response(response))
+        self.recorder.record_exchange(&request, RecordedAnswer::Response(response))
     }
 }
 

@@ -31,9 +31,7 @@ impl LocalPaths {
     /// the `/work` of `/workshop`.
     pub(super) fn hide(&self, text: &str) -> String {
         let hidden = hide(text, &self.workspace, WORKSPACE, |_| true);
-        let begins =
-            |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '}'));
-        hide(&hidden, &self.home, HOME, begins)
+        hide(&hidden, &self.home, HOME, begins_path)
     }
 
     /// `text` with the paths for the placeholders.
@@ -47,6 +45,14 @@ impl LocalPaths {
 /// Returns true for a path that names a folder of one user: not for the root folder, or a relative path.
 fn is_specific(home: &str) -> bool {
     home == HOME || (Path::new(home).is_absolute() && home.len() > 1)
+}
+
+/// Returns whether an absolute path can begin behind `before`: as in `-I/home/me`, and behind an escape such as `\n`, but
+/// not in the middle of `/srv/home/me`.
+fn begins_path(before: &str) -> bool {
+    let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let behind = before.trim_end_matches(is_of_name);
+    !behind.ends_with('}') && (behind.len() == before.len() || !behind.ends_with('/'))
 }
 
 fn hide(text: &str, path: &str, placeholder: &str, begins: impl Fn(&str) -> bool) -> String {
@@ -66,12 +72,14 @@ fn hide(text: &str, path: &str, placeholder: &str, begins: impl Fn(&str) -> bool
     hidden
 }
 
-/// `value` with `change` applied to every string in it; keys stay.
+/// `value` with `change` applied to every string in it, names of fields included.
 pub(super) fn map_strings(value: Value, change: &dyn Fn(&str) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(change(&text)),
         Value::Array(items) => items.into_iter().map(|item| map_strings(item, change)).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(key, field)| (key, map_strings(field, change))).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, field)| (change(&key), map_strings(field, change))).collect()
+        }
         other => other,
     }
 }
@@ -104,6 +112,9 @@ mod tests {
             ("/home/me/work/a /home/me/b /home/me", "{workspace}/a {home}/b {home}"),
             ("/home/me2 /srv/home/me /home/me-2", "/home/me2 /srv/home/me /home/me-2"),
             ("HOME=/home/me, \"/home/me/.ssh\"", "HOME={home}, \"{home}/.ssh\""),
+            ("-I/home/me/inc \u{1b}[01;34m/home/me/a", "-I{home}/inc \u{1b}[01;34m{home}/a"),
+            ("Files:\\n/home/me/a file:///home/me/b", "Files:\\n{home}/a file://{home}/b"),
+            ("/srv/x.y/home/me /home/me/work/home/me", "/srv/x.y/home/me {workspace}/home/me"),
         ] {
             assert_eq!(paths.hide(text), hidden);
             assert_eq!(paths.show(hidden), text);
@@ -125,6 +136,6 @@ mod tests {
     fn every_string_of_a_value_is_changed() {
         let value = json!({"a": ["x", 1, {"b": "x"}], "x": null});
         let changed = map_strings(value, &|text| text.replace('x', "y"));
-        assert_eq!(changed, json!({"a": ["y", 1, {"b": "y"}], "x": null}));
+        assert_eq!(changed, json!({"a": ["y", 1, {"b": "y"}], "y": null}));
     }
 }

@@ -147,6 +147,67 @@ fn secrets_and_the_folders_of_a_user_are_not_recorded() {
     assert!(whole.contains("{home}/secret.txt") && whole.contains("{workspace}"));
 }
 
+#[test]
+fn paths_that_came_in_pieces_or_behind_an_escape_are_placeholders_too() {
+    let test = Test::with(Provider::Anthropic).file("owl.txt", "An owl.");
+    let (workspace, home) = (test.workspace().display().to_string(), test.root().join("home").display().to_string());
+    // The answers come in events of a few letters.
+    test.server().script([
+        Answer::calls([call("c1", "readTextFile", json!({"path": format!("{workspace}/owl.txt")}))]),
+        Answer::calls([call("c2", "readTextFile", json!({"path": "owl.txt"}))])
+            .and_text(&format!("Files:\n{workspace}/owl.txt\n{home}/other.txt, -I{home}/inc")),
+        Answer::text("Done."),
+    ]);
+    test.run(["run", "librarian", "Look.", "--record", "c.cassette"]).assert_code(0);
+    let whole = fs::read_to_string(cassette(&test)).unwrap();
+    for hidden in [&workspace, &home, test.root().file_name().unwrap().to_str().unwrap()] {
+        assert!(!whole.contains(hidden), "{hidden} in {whole}");
+    }
+    let replays = [elsewhere(&whole), elsewhere(&whole)]
+        .map(|place| place.run(["replay", "c.cassette", "--output", "jsonl"]).assert_code(0).stdout);
+    assert_eq!(replays[0], replays[1]);
+    // In its own folder the paths are real, and their file is read.
+    let ran = test.run(["run", "librarian", "Look.", "--replay", "c.cassette", "--storage", "s"]).assert_code(0);
+    assert_eq!(ran.stdout, "Done.\n");
+}
+
+#[test]
+fn a_recording_is_not_lost_to_a_continuation_that_cannot_be_added() {
+    let test = asked();
+    let whole = fs::read_to_string(cassette(&test)).unwrap();
+    let parts: Vec<usize> = whole.match_indices("{\"record\":\"start\"").map(|(at, _)| at).collect();
+    let checkpoint = |test: &Test| test.run(["log", "latest", "--json"]).assert_code(0).stdout;
+    let before = checkpoint(&test);
+    // Cut short as a crash leaves it, and damaged: both stay as they are.
+    let unended = whole.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n";
+    for (kept, reason) in
+        [(unended, "ends in the middle of this job"), (whole.replacen("{\"record", "{record", 1), "is damaged")]
+    {
+        fs::write(cassette(&test), &kept).unwrap();
+        let ran = test.run(["resume", "latest", "More.", "--record", "c.cassette"]).assert_code(2);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
+        assert_eq!(fs::read_to_string(cassette(&test)).unwrap(), kept);
+    }
+    assert_eq!(checkpoint(&test), before, "nothing was begun");
+    // Without its last line end, or with a torn line behind it, it is whole up to there.
+    for torn in ["", "\n{\"record\":\"start\",\"jobI"] {
+        let test = asked();
+        let whole = fs::read_to_string(cassette(&test)).unwrap();
+        fs::write(cassette(&test), whole.trim_end().to_owned() + torn).unwrap();
+        test.server().script([Answer::text("Three.")]);
+        test.run(["resume", "latest", "More.", "--record", "c.cassette"]).assert_code(0);
+        let place = elsewhere(&fs::read_to_string(cassette(&test)).unwrap());
+        assert_eq!(place.run(["replay", "c.cassette"]).assert_code(0).stdout, "Three.\n");
+    }
+    // That of another job is replaced, as it is named to be.
+    let other = self::asked();
+    fs::write(cassette(&other), &whole[..parts[1]]).unwrap();
+    other.server().script([Answer::text("Four.")]);
+    other.run(["resume", "latest", "More.", "--record", "c.cassette"]).assert_code(0);
+    let recorded = fs::read_to_string(cassette(&other)).unwrap();
+    assert_eq!(recorded.matches("\"record\":\"start\"").count(), 1, "the other job's parts are gone");
+}
+
 /// A job that asks twice, and whose answers were given later. The first part is recorded, and the others behind it.
 fn asked() -> Test {
     let toml = "[experts.librarian]\ninstruction = \"You ask.\"\n[experts.librarian.skills.ask]\ntype = \"interactiveSkill\"\n\

@@ -14,7 +14,7 @@ use crate::provider::{Provider, choose, find};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette, CassetteClock, CassetteHeader, CassetteRecorder, LocalPaths, RecordedStart, RecordingTransport,
-    ReplayDecisions, ReplayTools, ReplayTransport,
+    ReplayDecisions, ReplayError, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
@@ -82,7 +82,8 @@ impl JobBackends {
                     hides_home: true,
                 };
                 let paths = local_paths(options, &header);
-                let recorder = match continued.and_then(|job| recording_of(job, path)) {
+                let earlier = continued.map(|job| recording_of(job, path)).transpose()?.flatten();
+                let recorder = match earlier {
                     Some(earlier) => CassetteRecorder::going_on(&earlier, paths, redactor.clone())?,
                     None => CassetteRecorder::create(path, &header, paths, redactor.clone())?,
                 };
@@ -207,12 +208,26 @@ fn local_paths(options: &Options, header: &CassetteHeader) -> LocalPaths {
     LocalPaths::new(&options.workspace, options.environment.get("HOME").filter(|_| header.hides_home))
 }
 
-/// The recording of what came before in this job, which its continuation goes on with: if `path` has one, and it is whole.
-fn recording_of(job: &JobId, path: &Path) -> Option<Cassette> {
-    let cassette = Cassette::load(path).ok()?;
-    let newest = cassette.parts().checked_sub(1)?;
-    let is_of_job = cassette.start(newest).is_ok_and(|start| start.job_id == *job);
-    (is_of_job && cassette.end(newest).is_some()).then_some(cassette)
+/// The recording of what came before in this job, which its continuation goes on with; `None` if `path` has none.
+///
+/// # Errors
+/// [`ReplayError::Unended`] for one that was cut short, [`ReplayError::Damaged`] or [`ReplayError::Newer`] for one that
+/// cannot be read: none of them is lost to a new recording unasked.
+fn recording_of(job: &JobId, path: &Path) -> Result<Option<Cassette>, ReplayError> {
+    let cassette = match Cassette::load(path) {
+        Ok(cassette) => cassette,
+        // What may take the place of such a file is for the recorder to decide.
+        Err(ReplayError::NoCassette { .. } | ReplayError::Io { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(newest) = cassette.parts().checked_sub(1) else { return Ok(None) };
+    if cassette.start(newest)?.job_id != *job {
+        return Ok(None);
+    }
+    match cassette.end(newest) {
+        Some(_) => Ok(Some(cassette)),
+        None => Err(ReplayError::Unended { path: path.to_owned() }),
+    }
 }
 
 fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {

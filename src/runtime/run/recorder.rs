@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, EventSink};
 use crate::fact::FactBody;
-use crate::machine::{Input, RunMachine, Save, Transition};
+use crate::machine::{Action, Input, RunMachine, Save, Transition};
 use crate::setting::RunSetting;
 use crate::store::{Flush, LogPosition, RunStore, StoreError};
 
@@ -52,11 +52,13 @@ impl Recorder {
             self.run.append(fact)?;
             // A tool's effect cannot be had again: its result must not be lost, also to a power failure.
             if matches!(fact.body, FactBody::ToolReturned { .. }) && !(more_follows && transition.events.is_empty()) {
-                self.perform(self.run.flush()).await?;
+                // While other calls go on, theirs are the timers and connections that would stand still.
+                let others_go_on = matches!(transition.action, Action::Wait);
+                self.perform(self.run.flush(), others_go_on).await?;
             }
         }
         if let Some(flush) = self.keep(transition.save.as_ref(), machine)? {
-            self.perform(flush).await?;
+            self.perform(flush, false).await?;
             self.settle()?;
         }
         if let Input::Fact(fact) = input {
@@ -121,13 +123,13 @@ impl Recorder {
     /// A failure to store.
     pub async fn flush(&mut self) -> Result<(), StoreError> {
         self.settle()?;
-        self.perform(self.run.flush()).await
+        self.perform(self.run.flush(), false).await
     }
 
-    /// Waits for the disk: here, where only this Run would go on meanwhile, else in a thread of its own, so that others
-    /// do. Flushes that wait at the same time are one for the disk: file systems write their journal for all of them.
-    async fn perform(&self, flush: Flush) -> Result<(), StoreError> {
-        if self.run.is_alone() {
+    /// Waits for the disk: here, where nothing but this Run's next step would go on meanwhile, else in a thread of its own,
+    /// so that other Runs and calls do. Flushes that wait at the same time are one for the disk: file systems write their journal for all of them.
+    async fn perform(&self, flush: Flush, others_go_on: bool) -> Result<(), StoreError> {
+        if self.run.is_alone() && !others_go_on {
             return flush.perform();
         }
         match tokio::task::spawn_blocking(move || flush.perform()).await {
