@@ -50,6 +50,18 @@ fn place(difference: &Value) -> (&str, u64, &str, &str) {
 }
 
 #[test]
+fn a_recording_that_was_cut_short_is_never_the_same() {
+    let test = recorded();
+    let whole = std::fs::read_to_string(test.workspace().join("c.cassette")).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    for kept in [lines.len() - 1, lines.len() - 2] {
+        std::fs::write(test.workspace().join("c.cassette"), lines[..kept].join("\n") + "\n").unwrap();
+        let ran = test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(1);
+        assert!(ran.stdout.contains(&format!("cut short: the last whole line is {kept}")), "{}", ran.stdout);
+    }
+}
+
+#[test]
 fn the_same_configuration_is_the_same_and_nothing_is_asked() {
     let test = recorded();
     let ran = test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(0);

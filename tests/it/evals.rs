@@ -126,6 +126,10 @@ fn mistakes_are_no_failed_cases_and_a_missing_recording_is_one() {
         "{}",
         ran.stdout
     );
+    let empty = test.file("empty.test.toml", "[cases]\n");
+    let ran = empty.run(["test", "empty.test.toml"]).assert_code(2);
+    assert!(ran.stderr.contains("there is no case in empty.test.toml"), "{}", ran.stderr);
+    let test = empty;
     fs::write(test.workspace().join("broken.toml"), "[experts.librarian]\n").unwrap();
     let ran = test.run(["test", "--config", "broken.toml"]).assert_code(1);
     assert!(ran.stdout.contains("instruction"), "{}", ran.stdout);

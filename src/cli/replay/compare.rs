@@ -108,10 +108,23 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
         return Ok(Comparison::Stopped(signal));
     }
     let (expert, step) = latest.step.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(differing) = first.get() {
+    let then = recorded.end(end.part);
+    let differing = first.get();
+    if then.is_none() && differing.is_none_or(|differing| differing.recorded.is_none()) {
+        let recorded = format!("cut short: the last whole line is {}", recorded.last_line());
+        let now = "as recorded up to there".to_owned();
+        return Ok(Comparison::Differs(Box::new(StepDifference {
+            expert,
+            step,
+            cause: "end",
+            name: None,
+            recorded,
+            now,
+        })));
+    }
+    if let Some(differing) = differing {
         return Ok(Comparison::Differs(Box::new(explained(differing, expert, step, recorded))));
     }
-    let then = recorded.end(end.part);
     if then.is_some_and(|then| then != end.outcome.status) {
         let (recorded, now) = (then.map_or("", Status::name).to_owned(), end.outcome.status.name().to_owned());
         let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now };

@@ -83,7 +83,11 @@ pub fn run(args: &TestArgs, process: &Process) -> Result<Exit, Failure> {
         let read = read_test_cases(&path).map_err(Failure::usage)?;
         cases.extend(read.into_iter().map(|case| (shown.clone(), case)));
     }
-    // A mistake in the configuration is none of a case.
+    if cases.is_empty() {
+        return Err(Failure::usage(anyhow!("there is no case in {}", shown_files(&files)))
+            .help("add a table [cases.NAME] with a cassette"));
+    }
+    // A configuration that cannot be read is none of a case.
     let place = PlaceArgs { config: args.config.clone(), ..PlaceArgs::default() };
     let setup = Setup::read(process, &place, &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, false);
@@ -96,7 +100,7 @@ pub fn run(args: &TestArgs, process: &Process) -> Result<Exit, Failure> {
                 report.add(CaseResult { file, name: case.name, failures, numbers });
             }
             Ok(Ended::Stopped(exit)) => return Ok(exit),
-            // It is about this recording: the configuration as such is sound.
+            // It is about this recording, or the expert that it runs: the other cases go on.
             Err(failure) => {
                 report.add(CaseResult { file, name: case.name, failures: vec![failure.line()], numbers: None });
             }
@@ -113,6 +117,10 @@ pub fn run(args: &TestArgs, process: &Process) -> Result<Exit, Failure> {
     }
     report.print(format == Format::Json, Paint::of_stdout(process)).map_err(cannot("standard output"))?;
     Ok(if report.all_passed() { Exit::Completed } else { Exit::Failed })
+}
+
+fn shown_files(files: &[PathBuf]) -> String {
+    files.iter().map(|file| visible(&file.display().to_string())).collect::<Vec<_>>().join(", ")
 }
 
 /// The end of a case.

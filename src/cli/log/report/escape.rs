@@ -6,14 +6,16 @@ use std::fmt::Write as _;
 /// direction of a line, are escapes.
 pub fn html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 8);
-    for c in text.chars() {
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            '\n' => escaped.push('\n'),
+            '\n' | '\t' => escaped.push(c),
+            '\r' if rest.peek() == Some(&'\n') => {}
             '\u{feff}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 // Writing to a string does not fail.
                 let _ = write!(escaped, "\\u{{{:x}}}", u32::from(c));
@@ -27,14 +29,17 @@ pub fn html(text: &str) -> String {
     escaped
 }
 
-/// One line of text for a cell of a Markdown table, as code: nothing in it is markup, a link or a mention.
+/// One line of text for a cell of a Markdown table, as code: nothing in it is markup, a link or a mention. What would make
+/// a link of an address without a scheme, or of a name, is taken apart by a joiner that is not seen.
 pub fn cell(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut escaped = String::from("<code>");
     for c in html(&line).chars() {
         match c {
             '&' | ';' | '#' => escaped.push(c),
-            c if c.is_ascii_punctuation() && !matches!(c, '.' | ',' | '-') => {
+            '.' => escaped.push_str(".&#8288;"),
+            '@' => escaped.push_str("&#64;&#8288;"),
+            c if c.is_ascii_punctuation() && !matches!(c, ',' | '-') => {
                 let _ = write!(escaped, "&#{};", u32::from(c));
             }
             c => escaped.push(c),
@@ -69,6 +74,7 @@ mod tests {
         let text = "</pre><script>alert('1')</script><img src=x onerror=\"a()\">&amp;\u{202e}\u{0}\r\n";
         let escaped = html(text);
         assert!(!escaped.contains(['<', '>', '"', '\'', '\u{202e}', '\u{0}', '\r']), "{escaped}");
+        assert_eq!(html("{\r\n\treturn\r"), "{\n\treturn\\x0d");
         assert!(escaped.starts_with("&lt;/pre&gt;&lt;script&gt;"), "{escaped}");
         assert_eq!(html("a b\nc"), "a b\nc");
     }
@@ -79,6 +85,7 @@ mod tests {
         let escaped = cell(text);
         let inner = escaped.strip_prefix("<code>").unwrap().strip_suffix("</code>").unwrap();
         assert!(!inner.contains(['|', '`', '[', '(', '@', '<', '*', '\\', '\n', ':', '/']), "{inner}");
+        assert_eq!(cell("www.e.de a@b"), "<code>www.&#8288;e.&#8288;de a&#64;&#8288;b</code>");
         let block = fenced("```\n````text\n# not a heading\n");
         assert!(block.starts_with("`````text\n") && block.ends_with("\n`````\n"), "{block}");
         assert_eq!(fenced("owl"), "```text\nowl\n```\n");
