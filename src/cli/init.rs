@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use perstack::config::{SCHEMA_FILE, SCHEMA_LINE, schema};
+use perstack::config::{ContextPlaces, SCHEMA_FILE, SCHEMA_LINE, read_context, schema};
 use perstack::expert::ExpertKey;
 use perstack::provider::{choose, key_variable};
 use perstack::setting::ProviderName;
@@ -49,7 +49,7 @@ pub fn run(args: &InitArgs, process: &Process) -> Result<Exit, Failure> {
         return Err(Failure::usage(anyhow!("--expert {}: a name is wanted, without a version", args.expert)));
     }
     let config = process.folder.join(FILE_NAME);
-    if !write_new(&config, &configuration(args, process.folder.join(CONTEXT_FILE).is_file()))? {
+    if !write_new(&config, &configuration(args, has_context(&process.folder)))? {
         return Err(Failure::usage(anyhow!("{} is there already: nothing was written", config.display()))
             .help("`perstack experts` lists its experts; edit it, or go to another folder"));
     }
@@ -72,6 +72,12 @@ pub fn run(args: &InitArgs, process: &Process) -> Result<Exit, Failure> {
         }
         _ => Ok(Exit::Completed),
     }
+}
+
+/// Returns true where the folder has a file with instructions that a run would read: one that ends each run is not named.
+fn has_context(folder: &Path) -> bool {
+    let places = ContextPlaces { workspace: folder, folders: &[], closed: &[] };
+    read_context(&[CONTEXT_FILE.to_owned()], places).is_ok_and(|read| !read.files.is_empty())
 }
 
 fn place(config: &Path) -> PlaceArgs {

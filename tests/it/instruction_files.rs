@@ -283,8 +283,10 @@ fn init_takes_the_file_up_where_it_is_there() {
         "{}",
         ran.stdout
     );
-    let test = Test::new();
-    test.run(["init"]).assert_code(0);
-    let toml = fs::read_to_string(test.workspace().join("perstack.toml")).unwrap();
-    assert!(toml.contains("\n# context = [\"AGENTS.md\"]"), "{toml}");
+    // None, an empty one, and one that no run would take.
+    for test in [Test::new(), Test::new().file("AGENTS.md", "\n"), Test::new().file("AGENTS.md", "\0Owls.")] {
+        test.run(["init"]).assert_code(0);
+        let toml = fs::read_to_string(test.workspace().join("perstack.toml")).unwrap();
+        assert!(toml.contains("\n# context = [\"AGENTS.md\"]"), "{toml}");
+    }
 }
