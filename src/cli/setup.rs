@@ -366,7 +366,8 @@ impl Setup {
     /// A skill that is not there or is not right.
     pub fn agent_skills(&self, expert: &Expert) -> Result<AgentSkills, ConfigError> {
         let home = self.environment.users("HOME").map(Path::new);
-        let places = SkillPlaces { root: &self.places.root, users: &self.user_skills, home };
+        let closed = self.closed_files();
+        let places = SkillPlaces { root: &self.places.root, users: &self.user_skills, home, closed: &closed };
         config::load_agent_skills(&expert.agent_skills, places)
     }
 

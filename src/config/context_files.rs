@@ -118,6 +118,20 @@ pub fn read_context(names: &[String], places: ContextPlaces<'_>) -> Result<Conte
     Ok(read)
 }
 
+/// The digest of what an instruction can have of a file, and of its length; `None` for what is no regular file.
+pub(super) fn digest(path: &Path) -> std::io::Result<Option<String>> {
+    let file = super::read_file::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let mut taken = Vec::new();
+    // With the character that the limit may cut.
+    file.take(MOST_OF_FILE + 4).read_to_end(&mut taken)?;
+    let hasher = Sha256::new_with_prefix(taken).chain_update(metadata.len().to_le_bytes());
+    Ok(Some(hex::digits(&hasher.finalize())))
+}
+
 /// The line on a file that is not whole.
 fn cut_line(path: &str, bytes: u64, left_out: u64) -> Option<String> {
     match left_out {
@@ -315,6 +329,23 @@ mod tests {
         assert_eq!(read(folder.path()).unwrap().files[0].1, "Real.");
         fs::remove_file(folder.path().join("docs/real.md")).unwrap();
         assert!(read(folder.path()).unwrap_err().contains("cannot read /AGENTS.md"));
+    }
+
+    #[test]
+    fn the_digest_is_of_what_an_instruction_has_and_of_the_length() {
+        let folder = workspace(&[("AGENTS.md", b"One.")]);
+        let path = folder.path().join("AGENTS.md");
+        let digest_of = || digest(&path).unwrap().unwrap();
+        let first = digest_of();
+        fs::write(&path, "Two.").unwrap();
+        let second = digest_of();
+        // The most that a file can have: it is not read to its end.
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(7 << 40).unwrap();
+        let long = digest_of();
+        file.set_len(6 << 40).unwrap();
+        assert!(first != second && second != long && long != digest_of());
+        assert_eq!(digest(folder.path()).unwrap(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::agent_skills::AgentSkills;
 use super::context_files::ContextFiles;
 
 /// The context files of an expert, and its Agent Skills.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpertFiles {
     #[serde(flatten)]

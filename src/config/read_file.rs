@@ -45,6 +45,12 @@ fn read_owned_within(path: &Path, limit: u64) -> Result<Option<OwnedText>, Confi
             });
         }
     };
+    read_opened(file, path, limit).map(Some)
+}
+
+/// The text of a file that is open, which may have `limit` bytes.
+pub(super) fn read_opened(file: File, path: &Path, limit: u64) -> Result<OwnedText, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(ConfigError::NotAFile { path: path.to_owned() });
@@ -57,7 +63,7 @@ fn read_owned_within(path: &Path, limit: u64) -> Result<Option<OwnedText>, Confi
         return Err(ConfigError::TooLarge { path: path.to_owned(), limit });
     }
     let owner = owner(&metadata);
-    String::from_utf8(bytes).map(|text| Some(OwnedText { text, owner })).map_err(|error| {
+    String::from_utf8(bytes).map(|text| OwnedText { text, owner }).map_err(|error| {
         let sound = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..sound).unwrap_or_default());
         let (line, column) = position(&before, sound);

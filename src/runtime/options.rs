@@ -181,7 +181,7 @@ impl Options {
         Self { sink: Arc::new(JoinedDeltas::new(Arc::clone(&self.sink), is_replay)), ..self.clone() }
     }
 
-    /// The Agent Skills of `expert`.
+    /// The Agent Skills of `expert`, as they are now. A job loads them once.
     ///
     /// # Errors
     /// A skill that is not there or is not right.
@@ -190,7 +190,9 @@ impl Options {
             return Ok(recorded.get(&expert.key).map(|files| files.agent_skills.clone()).unwrap_or_default());
         }
         let home = self.environment.users("HOME").map(Path::new);
-        let places = SkillPlaces { root: &self.root, users: &self.user_skills, home };
+        let OffLimits { hidden, closed, in_use, .. } = self.all_off_limits();
+        let closed = [hidden, closed, in_use].concat();
+        let places = SkillPlaces { root: &self.root, users: &self.user_skills, home, closed: &closed };
         load_agent_skills(&expert.agent_skills, places)
     }
 

@@ -9,7 +9,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,7 @@ const MOST_LISTED: usize = 200;
 struct OpenSkill {
     name: String,
     folder: PathBuf,
-    dir: Dir,
+    dir: Arc<Dir>,
 }
 
 /// The Agent Skills of one expert.
@@ -51,14 +50,17 @@ pub struct AgentSkillFiles {
 }
 
 impl AgentSkillFiles {
-    /// Opens the folders of these skills, each with its name. What is too long for the model is cut by `outputs`.
+    /// Takes the open folders of these skills, each with its name and path. What is too long for the model is cut by `outputs`.
     ///
     /// # Errors
-    /// A folder that cannot be opened.
-    pub fn open(skills: Vec<(String, PathBuf)>, outputs: &Arc<Outputs>) -> Result<Arc<Self>, SkillError> {
-        let open = |(name, folder): (String, PathBuf)| match Dir::open_ambient_dir(&folder, ambient_authority()) {
-            Ok(dir) => Ok(OpenSkill { name, folder, dir }),
-            Err(source) => Err(SkillError::AgentSkill { path: folder, source }),
+    /// A folder that was not opened: that of a recorded skill.
+    pub fn open(
+        skills: Vec<(String, PathBuf, Option<Arc<Dir>>)>,
+        outputs: &Arc<Outputs>,
+    ) -> Result<Arc<Self>, SkillError> {
+        let open = |(name, folder, dir)| match dir {
+            Some(dir) => Ok(OpenSkill { name, folder, dir }),
+            None => Err(SkillError::AgentSkill { path: folder, source: std::io::ErrorKind::NotFound.into() }),
         };
         let skills = skills.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(Self { skills, outputs: Arc::clone(outputs) }))
@@ -242,7 +244,9 @@ mod tests {
         fs::write(folder.join("owl.png"), b"\x89PNG\xff").unwrap();
         fs::write(top.path().join("secret"), "Secret.").unwrap();
         let outputs = Outputs::new(10_000);
-        let skills = AgentSkillFiles::open(vec![("owls".to_owned(), folder.clone())], &outputs).unwrap();
+        let dir = Dir::open_ambient_dir(&folder, cap_std::ambient_authority()).unwrap();
+        let skills =
+            AgentSkillFiles::open(vec![("owls".to_owned(), folder.clone(), Some(Arc::new(dir)))], &outputs).unwrap();
         let body = read(&skills, &json!({"skill": "owls"})).unwrap();
         assert!(body.contains("Count.\n") && body.contains("references/kinds.md"), "{body}");
         assert!(body.contains(&folder.display().to_string()), "{body}");

@@ -146,6 +146,32 @@ fn a_skill_leads_to_no_file_of_the_users() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_command_does_not_change_the_skills_of_later_runs() {
+    attack("a command puts a link in a skill's place, or a broken SKILL.md");
+    neighbour("a delegate reads the skill that the job began with");
+    let plant = "mv skills/count-birds old && ln -s ../home/secret skills/count-birds";
+    for command in [plant, "printf x > skills/count-birds/SKILL.md"] {
+        let test = project("skills").toml(&toml("[\"./skills\"]"));
+        fs::create_dir_all(test.root().join("home/secret")).unwrap();
+        fs::write(test.root().join("home/secret/SKILL.md"), SKILL.replace("# Counting", "# Secret")).unwrap();
+        test.server().script([
+            Answer::calls([call("c1", "exec", json!({"command": "sh", "args": ["-c", command]}))]),
+            Answer::calls([call("c2", "helper", json!({"query": "q"}))]),
+            Answer::calls([call("c3", "readSkillFile", json!({"skill": "count-birds"}))]),
+            Answer::text("Helped."),
+            Answer::text("Done."),
+        ]);
+        assert_eq!(test.run(["run", "librarian", "q"]).assert_code(0).stdout, "Done.\n");
+        let requests = test.server().requests();
+        let read = requests[3].results().pop().unwrap().1;
+        assert!(!read.contains("# Secret") && read.contains("This skill's folder is "), "{read}");
+        assert_eq!(read.contains("# Counting"), command == plant, "{read}");
+        assert!(test.workspace().join("old").exists() || command != plant, "the command has had its effect");
+    }
+}
+
+#[test]
 fn a_changed_script_is_a_change_of_what_was_agreed_to() {
     attack("a script of a skill changes behind an agreement");
     neighbour("one that is as it was needs no new agreement");

@@ -5,12 +5,14 @@
 //! layer's tool. [`folder`] looks at a skill's files, [`front_matter`] reads the head of a `SKILL.md`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
 use self::front_matter::{FrontMatter, HeadField, Mistake};
 use super::error::{ConfigError, quoted};
-use super::read_file::read_text_within;
+use super::read_file::{is_absence, read_opened};
 use super::reader::{Diagnostics, Node};
 
 mod folder;
@@ -34,7 +36,7 @@ const ALL: &str = "*";
 const MOST_SKILLS: usize = 200;
 
 /// A skill that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSkill {
     pub name: String,
@@ -47,10 +49,13 @@ pub struct AgentSkill {
     /// It is beneath the project's root.
     #[serde(skip)]
     pub is_projects: bool,
+    /// The folder that was looked at, whatever its path leads to by now; none for one of a recording.
+    #[serde(skip)]
+    pub(crate) handle: Option<Arc<Dir>>,
 }
 
 /// The skills of an expert, with what its owner should know of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSkills {
     pub skills: Vec<AgentSkill>,
@@ -66,6 +71,8 @@ pub struct SkillPlaces<'a> {
     /// The user's own folders of skills.
     pub users: &'a [PathBuf],
     pub home: Option<&'a Path>,
+    /// Files and folders with keys and records, which no skill's folder may contain.
+    pub closed: &'a [PathBuf],
 }
 
 /// `agentSkills` of an expert.
@@ -111,30 +118,35 @@ pub fn load_agent_skills(items: &[String], places: SkillPlaces<'_>) -> Result<Ag
     let mut found = AgentSkills::default();
     for item in items {
         if item == ALL {
-            for folder in usual_folders(places) {
-                for skill in skills_in(&folder) {
-                    found.add_unless_hidden(&load(&skill, places, &mut Vec::new())?.name, &skill, places)?;
+            for usual in usual_folders(places) {
+                for folder in skills_in(&usual, &mut found.notes) {
+                    match load(&folder, &usual, places) {
+                        Ok(skill) => found.add_unless_hidden(skill),
+                        // Nobody has named it, and other experts and projects may have no part in its mistake.
+                        Err(error) => found.notes.push(format!("{error}: this skill is left out")),
+                    }
                 }
             }
         } else if is_path(item) {
             let folder = path_of(item, places);
-            let folders = if folder.join(SKILL_FILE).exists() { vec![folder.clone()] } else { skills_in(&folder) };
+            let is_skill = folder.join(SKILL_FILE).exists();
+            let folders = if is_skill { vec![folder.clone()] } else { skills_in(&folder, &mut found.notes) };
             if folders.is_empty() {
                 return Err(problem(&folder, format!("there is no {SKILL_FILE} in it, nor in a folder beneath it")));
             }
-            for folder in folders {
-                found.add_named(&folder, places)?;
+            for skill in folders {
+                found.add_named(load(&skill, &folder, places)?)?;
             }
         } else {
-            let folder = usual_folders(places).map(|folder| folder.join(item)).find(|it| it.join(SKILL_FILE).exists());
-            let Some(folder) = folder else {
+            let usual = usual_folders(places).find(|usual| usual.join(item).join(SKILL_FILE).exists());
+            let Some(usual) = usual else {
                 let looked: Vec<String> = usual_folders(places).map(|folder| folder.display().to_string()).collect();
                 return Err(problem(
                     places.root,
                     format!("there is no skill {item} (looked in {})", looked.join(", ")),
                 ));
             };
-            found.add_named(&folder, places)?;
+            found.add_named(load(&usual.join(item), &usual, places)?)?;
         }
     }
     if found.skills.len() > MOST_SKILLS {
@@ -151,31 +163,35 @@ impl AgentSkills {
     }
 
     /// Adds a skill that is named itself. Another of its name is a mistake.
-    fn add_named(&mut self, folder: &Path, places: SkillPlaces<'_>) -> Result<(), ConfigError> {
-        let skill = load(folder, places, &mut self.notes)?;
+    fn add_named(&mut self, found: (AgentSkill, Vec<String>)) -> Result<(), ConfigError> {
+        let (skill, notes) = found;
         match self.skills.iter().find(|other| other.name == skill.name) {
             Some(other) if other.folder == skill.folder => {}
             Some(other) => {
-                return Err(problem(
-                    folder,
-                    format!("{} is a skill called {} too: name one of them", other.shown, skill.name),
-                ));
+                let problem = format!("{} is a skill called {} too: name one of them", other.shown, skill.name);
+                return Err(self::problem(&skill.folder, problem));
             }
-            None => self.skills.push(skill),
+            None => {
+                self.notes.extend(notes);
+                self.skills.push(skill);
+            }
         }
         Ok(())
     }
 
     /// Adds a skill that was found in a usual folder, unless one before it has its name.
-    fn add_unless_hidden(&mut self, name: &str, folder: &Path, places: SkillPlaces<'_>) -> Result<(), ConfigError> {
-        let Some(other) = self.skills.iter().find(|other| other.name == name) else {
-            return self.add_named(folder, places);
-        };
-        if folder.canonicalize().is_ok_and(|real| real != other.folder) {
-            let hidden = shown(folder, places);
-            self.notes.push(format!("two skills are called {name}: {} is used, {hidden} is not", other.shown));
+    fn add_unless_hidden(&mut self, (skill, notes): (AgentSkill, Vec<String>)) {
+        let AgentSkill { name, folder, shown, .. } = &skill;
+        match self.skills.iter().find(|other| other.name == *name) {
+            Some(other) if other.folder == *folder => {}
+            Some(other) => {
+                self.notes.push(format!("two skills are called {name}: {} is used, {shown} is not", other.shown));
+            }
+            None => {
+                self.notes.extend(notes);
+                self.skills.push(skill);
+            }
         }
-        Ok(())
     }
 }
 
@@ -185,10 +201,25 @@ fn usual_folders(places: SkillPlaces<'_>) -> impl Iterator<Item = PathBuf> {
     projects.chain(places.users.iter().cloned())
 }
 
-/// The folders in `folder` that have a `SKILL.md`, by name.
-fn skills_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+/// The folders in `folder` that have a `SKILL.md`, by name. What cannot be listed is noted.
+fn skills_in(folder: &Path, notes: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut note = |error: std::io::Error| {
+        if !is_absence(&error) {
+            notes.push(format!("cannot look for skills in {}: {error}", folder.display()));
+        }
+    };
+    let mut folders = Vec::new();
+    match std::fs::read_dir(folder) {
+        Ok(entries) => {
+            for entry in entries {
+                match entry {
+                    Ok(entry) => folders.push(entry.path()),
+                    Err(error) => note(error),
+                }
+            }
+        }
+        Err(error) => note(error),
+    }
     folders.retain(|folder| folder.join(SKILL_FILE).symlink_metadata().is_ok());
     folders.sort();
     folders
@@ -207,22 +238,34 @@ fn shown(folder: &Path, places: SkillPlaces<'_>) -> String {
     shown.trim_end_matches('/').to_owned()
 }
 
-/// Reads the skill in `folder`.
-fn load(folder: &Path, places: SkillPlaces<'_>, notes: &mut Vec<String>) -> Result<AgentSkill, ConfigError> {
+/// Reads the skill in `folder`, which is in `looked` or is that, and returns it with its notes.
+fn load(folder: &Path, looked: &Path, places: SkillPlaces<'_>) -> Result<(AgentSkill, Vec<String>), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: folder.to_owned(), source };
     let real = folder.canonicalize().map_err(unreadable)?;
     let root = places.root.canonicalize().map_err(unreadable)?;
     let is_projects = real.starts_with(&root);
-    if !is_projects && PROJECT_FOLDERS.iter().any(|usual| folder.starts_with(places.root.join(usual))) {
+    // An agreement counts on the files beneath the root, and on the paths that lead elsewhere and are named.
+    if !is_projects && is_in_project(looked, &root, places) {
         let problem =
             format!("it leads to {}, outside of the project: name that folder in agentSkills", real.display());
         return Err(self::problem(folder, problem));
     }
+    if let Some(closed) = places.closed.iter().find(|closed| settled(closed).starts_with(&real)) {
+        let problem = format!(
+            "{} is in it, with keys or records that no skill has: give the skill a folder of its own",
+            closed.display()
+        );
+        return Err(self::problem(folder, problem));
+    }
+    let dir = folder::open(&real, &root).map_err(unreadable)?;
     let file = folder.join(SKILL_FILE);
     // Before anything in it is read: a link could lead to any file.
-    let rights = folder::check(&real, folder)?;
-    let text =
-        read_text_within(&file, MOST_OF_FILE)?.ok_or_else(|| problem(folder, format!("there is no {SKILL_FILE}")))?;
+    let rights = folder::check(&dir, &real, folder)?;
+    let text = match folder::open_file(&dir, Path::new(SKILL_FILE)) {
+        Ok(opened) => read_opened(opened, &file, MOST_OF_FILE)?.text,
+        Err(error) if is_absence(&error) => return Err(problem(folder, format!("there is no {SKILL_FILE}"))),
+        Err(source) => return Err(ConfigError::Unreadable { path: file, source }),
+    };
     let at = |Mistake { line, problem }: Mistake| ConfigError::AgentSkill { path: file.clone(), line, problem };
     let front = FrontMatter::read(&text).map_err(at)?;
     let (line, name) = required(&front, "name").map_err(at)?;
@@ -243,18 +286,32 @@ fn load(folder: &Path, places: SkillPlaces<'_>, notes: &mut Vec<String>) -> Resu
         return Err(at(Mistake { line, problem }));
     }
     others(&front).map_err(at)?;
-    notes.extend(
-        unknown(&front).map(|(line, key)| {
-            format!("{}:{line}: {key} is no field of the format, and ignored", shown(&file, places))
-        }),
-    );
+    let mut notes: Vec<String> = unknown(&front)
+        .map(|(line, key)| format!("{}:{line}: {key} is no field of the format, and ignored", shown(&file, places)))
+        .collect();
     if front.get("allowed-tools").is_some() {
         notes.push(format!("skill {name}: allowed-tools allows nothing here: `permissions` of the expert decide"));
     }
     notes.extend(rights.into_iter().map(|script| {
         format!("skill {name}: {script} may not be run: chmod +x it, or it is run by naming its interpreter")
     }));
-    Ok(AgentSkill { name, description, folder: real, shown: shown(folder, places), is_projects })
+    let (shown, handle) = (shown(folder, places), Some(Arc::new(dir)));
+    Ok((AgentSkill { name, description, folder: real, shown, is_projects, handle }, notes))
+}
+
+/// Returns true for a place of the project's own, whose skills have to be so too.
+fn is_in_project(looked: &Path, root: &Path, places: SkillPlaces<'_>) -> bool {
+    let is_usual = PROJECT_FOLDERS.iter().any(|usual| looked == places.root.join(usual));
+    let is_users = places.users.iter().any(|users| users == looked);
+    is_usual || (!is_users && looked.canonicalize().is_ok_and(|real| real.starts_with(root)))
+}
+
+/// The path without links, also where its end is not there yet.
+fn settled(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| match path.parent().zip(path.file_name()) {
+        Some((parent, name)) => settled(parent).join(name),
+        None => path.to_owned(),
+    })
 }
 
 fn problem(path: &Path, problem: String) -> ConfigError {

@@ -18,7 +18,7 @@ fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn load_from(root: &Path, items: &[&str], users: &[PathBuf]) -> Result<AgentSkills, String> {
     let items: Vec<String> = items.iter().map(|item| (*item).to_owned()).collect();
-    let places = SkillPlaces { root, users, home: None };
+    let places = SkillPlaces { root, users, home: None, closed: &[] };
     load_agent_skills(&items, places).map_err(|error| error.with_hint().replace(&root.display().to_string(), ""))
 }
 
@@ -155,19 +155,108 @@ fn links_out_of_the_folder_are_refused_and_those_within_are_not() {
 
 #[test]
 #[cfg(unix)]
+fn a_link_in_a_named_folder_of_the_project_stays_in_the_project() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = project(&[("owls/SKILL.md", &plain("owls"))]);
+    let root = project(&[("skills/mice/SKILL.md", &plain("mice")), ("more/bees/SKILL.md", &plain("bees"))]);
+    symlink(root.path().join("more/bees"), root.path().join("skills/bees")).unwrap();
+    assert_eq!(names(&load_from(root.path(), &["./skills"], &[]).unwrap()), ["bees", "mice"]);
+    symlink(elsewhere.path().join("owls"), root.path().join("skills/owls")).unwrap();
+    let refused = load_from(root.path(), &["./skills"], &[]).unwrap_err();
+    let real = elsewhere.path().canonicalize().unwrap().join("owls");
+    let expected = format!(
+        "/skills/owls: it leads to {}, outside of the project: name that folder in agentSkills",
+        real.display()
+    );
+    assert!(refused.contains(&expected), "{refused}");
+    // A link that is named itself is asked about as one to elsewhere, and one of the user's is the user's.
+    assert_eq!(names(&load_from(root.path(), &["./skills/owls"], &[]).unwrap()), ["owls"]);
+    let users = project(&[]);
+    symlink(elsewhere.path().join("owls"), users.path().join("owls")).unwrap();
+    assert_eq!(names(&load_from(root.path(), &["owls"], &[users.path().to_owned()]).unwrap()), ["owls"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_loaded_skill_is_that_of_its_folder_whatever_its_path_leads_to_later() {
+    let root = project(&[("skills/owls/SKILL.md", &plain("owls")), ("other/owls/SKILL.md", "Secret.")]);
+    let found = load_from(root.path(), &["./skills"], &[]).unwrap();
+    fs::rename(root.path().join("skills"), root.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("other", root.path().join("skills")).unwrap();
+    let text = found.skills[0].handle.as_ref().unwrap().read_to_string(SKILL_FILE).unwrap();
+    assert_eq!(text, plain("owls"));
+}
+
+#[test]
+fn a_folder_with_keys_or_records_is_no_skill() {
+    let root = project(&[("owls/SKILL.md", &plain("owls")), ("owls/.env", "KEY=1"), (".env", "KEY=1")]);
+    let load = |closed: &str| {
+        let closed = [root.path().join(closed)];
+        let places = SkillPlaces { root: root.path(), users: &[], home: None, closed: &closed };
+        load_agent_skills(&["./owls".to_owned()], places).map_err(|error| error.with_hint())
+    };
+    // The storage is not there before the first job.
+    for closed in ["owls/.env", "owls/perstack/jobs"] {
+        let refused = load(closed).unwrap_err();
+        assert!(refused.contains(&format!("{closed} is in it, with keys or records")), "{refused}");
+    }
+    assert!(load(".env").is_ok() && load("owls-old/.env").is_ok());
+}
+
+#[test]
+fn a_skill_has_at_most_so_many_bytes_in_all() {
+    let root = project(&[("skills/owls/SKILL.md", &plain("owls")), ("skills/owls/data/a.bin", "")]);
+    let file = fs::File::options().write(true).open(root.path().join("skills/owls/data/a.bin")).unwrap();
+    file.set_len(60 << 20).unwrap();
+    assert!(load_from(root.path(), &["./skills"], &[]).is_ok());
+    file.set_len(7 << 40).unwrap();
+    let refused = load_from(root.path(), &["./skills"], &[]).unwrap_err();
+    let expected = "/skills/owls: with data/a.bin (7696581394432 bytes) its files have more than 64 MiB together";
+    let others = "/skills/owls: with SKILL.md ";
+    assert!(refused.contains(expected) || refused.contains(others), "{refused}");
+}
+
+#[test]
+fn a_skill_that_nobody_named_and_that_is_not_right_is_left_out() {
+    let users = project(&[("mice/SKILL.md", "# Mice\n"), ("bees/SKILL.md", &plain("bees"))]);
+    let root = project(&[(".agents/skills/owls/SKILL.md", &plain("owls"))]);
+    let users = [users.path().to_owned()];
+    let all = load_from(root.path(), &["*"], &users).unwrap();
+    assert_eq!(names(&all), ["owls", "bees"]);
+    let [note] = &all.notes[..] else { panic!("{:?}", all.notes) };
+    assert!(note.contains("mice/SKILL.md:1: no front matter") && note.ends_with(": this skill is left out"), "{note}");
+    assert!(load_from(root.path(), &["mice"], &users).unwrap_err().contains("no front matter"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_folder_that_cannot_be_listed_is_noted() {
+    use std::os::unix::fs::symlink;
+    let root = project(&[(".agents/skills/owls/SKILL.md", &plain("owls"))]);
+    fs::create_dir(root.path().join(".claude")).unwrap();
+    // A circle of links: also for a user who may list anything.
+    symlink("skills", root.path().join(".claude/skills")).unwrap();
+    let all = load_from(root.path(), &["*"], &[]).unwrap();
+    assert_eq!(names(&all), ["owls"]);
+    assert!(all.notes[0].starts_with("cannot look for skills in ") && all.notes.len() == 1, "{:?}", all.notes);
+}
+
+#[test]
+#[cfg(unix)]
 fn a_script_without_its_run_bit_is_noted() {
     use std::os::unix::fs::PermissionsExt as _;
     let script = ".agents/skills/owls/scripts/count.sh";
     let root = project(&[(".agents/skills/owls/SKILL.md", &plain("owls")), (script, "#!/bin/sh\n")]);
     let notes = load_from(root.path(), &["owls"], &[]).unwrap().notes;
     assert!(notes[0].starts_with("skill owls: scripts/count.sh may not be run: chmod +x it"), "{notes:?}");
-    let before = digest(&root.path().join(".agents/skills/owls"));
+    let digest = || digest(load_from(root.path(), &["owls"], &[]).unwrap().skills[0].handle.as_ref().unwrap());
+    let before = digest();
     fs::set_permissions(root.path().join(script), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(load_from(root.path(), &["owls"], &[]).unwrap().notes, [""; 0]);
-    let after = digest(&root.path().join(".agents/skills/owls"));
+    let after = digest();
     assert_ne!(before, after);
     fs::write(root.path().join(script), "#!/bin/sh\nrm -rf x\n").unwrap();
-    assert_ne!(after, digest(&root.path().join(".agents/skills/owls")));
+    assert_ne!(after, digest());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use url::Url;
 use super::programs::{self, program_name};
 use super::{DangerousParts, PartKind, TrustPart, hex_digest};
 use crate::address::is_loopback_url;
-use crate::config::{Origin, Project, Settings, SkillPlaces, agent_skills, load_agent_skills};
+use crate::config::{Origin, Project, Settings, SkillPlaces, agent_skills, context_files, load_agent_skills};
 use crate::environment::{Environment, VendorVariables};
 use crate::expert::{Expert, SkillSpec};
 use crate::model_name::ModelName;
@@ -229,7 +229,7 @@ impl TrustInputs<'_> {
         let file = |(expert, name): (&Expert, &String)| {
             // What is elsewhere is refused when it is read.
             let path = root.join(name).canonicalize().ok().filter(|path| path.starts_with(&root));
-            let digest = path.and_then(|path| programs::digest(&path).ok().flatten()).unwrap_or_default();
+            let digest = path.and_then(|path| context_files::digest(&path).ok().flatten()).unwrap_or_default();
             TrustPart {
                 digest,
                 experts: vec![expert.key.clone()],
@@ -241,14 +241,14 @@ impl TrustInputs<'_> {
 
     /// The project's own Agent Skills, by all that their folders contain. Those of the user are the user's.
     fn agent_skills(&self) -> Vec<TrustPart> {
-        let places = SkillPlaces { root: self.root(), users: &[], home: None };
+        let places = SkillPlaces { root: self.root(), users: &[], home: None, closed: &[] };
         let mut parts = Vec::new();
         for expert in self.project.experts.values() {
             for item in &expert.agent_skills {
                 // One that is not there or not right ends a run before it begins.
                 let found = load_agent_skills(std::slice::from_ref(item), places).unwrap_or_default().skills;
                 parts.extend(found.into_iter().filter(|skill| skill.is_projects).map(|skill| TrustPart {
-                    digest: agent_skills::digest(&skill.folder),
+                    digest: skill.handle.as_ref().map(|folder| agent_skills::digest(folder)).unwrap_or_default(),
                     experts: vec![expert.key.clone()],
                     ..part(
                         PartKind::File,

@@ -1,8 +1,8 @@
 //! [`InstructionFiles`]: the files that belong to the instructions of a job's experts, read once, as the job begins or goes
 //! on. A Run's start takes from here what its instruction has, and compares it with what an earlier Run's had.
 //!
-//! Read once, so that nothing that an expert writes reaches an instruction of the same process, and so that all Runs of a
-//! process see the same. Reading and limits are the configuration's.
+//! Read once, so that nothing that an expert writes reaches an instruction or a list of skills of the same process, and so
+//! that all Runs of a process see the same. Reading and limits are the configuration's.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -51,6 +51,11 @@ impl InstructionFiles {
     /// All of them, by expert.
     pub fn by_expert(&self) -> &IndexMap<ExpertKey, ExpertFiles> {
         &self.0
+    }
+
+    /// The Agent Skills of `expert`.
+    pub fn agent_skills(&self, expert: &ExpertKey) -> &[AgentSkill] {
+        self.0.get(expert).map_or(&[], |files| &files.agent_skills.skills)
     }
 
     /// The files that are not there, are empty or are not whole, a line each.

@@ -99,7 +99,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     })?;
     let task = RunTask::Start { run, expert: input.expert, query, attached: input.attached, by: None, first_step: 1 };
     // Before the job's folder: a job whose tools cannot be opened is not begun.
-    let basis = JobBasis { options, backends: &backends, stop: &stop, job_id: &job.id };
+    let basis = JobBasis { options, backends: &backends, files: &files, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
     let job_store = store.create_job(&job)?;
     let options = options.clone();

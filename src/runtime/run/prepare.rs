@@ -11,6 +11,7 @@ use crate::id::JobId;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::JobContext;
+use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::options::{Options, VERSION};
 use crate::runtime::run::context::native_tools;
 use crate::runtime::run::events::EventEmitter;
@@ -24,6 +25,7 @@ use crate::runtime::tools::open::open_tools;
 pub struct JobBasis<'a> {
     pub options: &'a Options,
     pub backends: &'a JobBackends,
+    pub files: &'a InstructionFiles,
     pub stop: &'a StopSignal,
     pub job_id: &'a JobId,
 }
@@ -31,7 +33,8 @@ pub struct JobBasis<'a> {
 impl<'a> JobBasis<'a> {
     /// The basis of a job that has a folder.
     pub fn from_context(job: &'a JobContext) -> Self {
-        Self { options: &job.options, backends: &job.backends, stop: &job.stop, job_id: job.job_id() }
+        let JobContext { options, backends, files, stop, .. } = job;
+        Self { options, backends, files, stop, job_id: job.job_id() }
     }
 }
 
@@ -61,7 +64,8 @@ pub async fn prepare(
     };
     emitter.emit(initialize(job, task, expert)?);
     let (_, is_delegate) = task.expert();
-    let toolset = open_tools(expert, job.options, job.backends, job.stop, &emitter, is_delegate).await?;
+    let skills = job.files.agent_skills(&expert.key);
+    let toolset = open_tools(expert, job.options, job.backends, skills, job.stop, &emitter, is_delegate).await?;
     let models = job.backends.models_for(expert, &job.options.settings)?;
     let not_run = models.native_warnings(native_tools(expert));
     for message in warnings.into_iter().chain(toolset.warnings.iter().cloned()).chain(not_run) {

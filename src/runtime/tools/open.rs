@@ -1,6 +1,7 @@
 //! [`ToolsetBuilder`]: opens the skills of an expert. Servers are started all at once, before anything is added, and
 //! added in the order of the configuration, so that the same tool wins whichever server is up first.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,7 @@ pub async fn open_tools(
     expert: &Expert,
     options: &Options,
     backends: &JobBackends,
+    agent_skills: &[AgentSkill],
     stop: &StopSignal,
     emitter: &EventEmitter,
     is_delegate: bool,
@@ -80,7 +82,8 @@ pub async fn open_tools(
     let builder = builder.running_nothing(tape.runs_nothing());
     let notices = NoticeBoard::default();
     notices.attach(emitter, tape);
-    let mut toolset = builder.source(source).for_delegate(is_delegate).notices(notices).open().await?;
+    let builder = builder.source(source).for_delegate(is_delegate).notices(notices);
+    let mut toolset = builder.agent_skills(agent_skills.to_vec()).open().await?;
     toolset.release_notices();
     if !is_delegate {
         toolset.warnings.extend(containment::warning(expert, options, &backends.sandbox_state(options))?);
@@ -154,7 +157,9 @@ pub struct ToolsetBuilder<'a> {
     is_delegate: bool,
     runs_nothing: bool,
     setup: Arc<ServerSetup>,
-    /// The folders of its Agent Skills, whose scripts its commands may run.
+    /// Its Agent Skills, where a job has loaded them.
+    agent_skills: Option<Vec<AgentSkill>>,
+    /// The folders of its Agent Skills outside of the workspace, whose scripts its commands may run.
     skill_folders: Vec<String>,
     toolset: Toolset,
 }
@@ -196,6 +201,7 @@ impl<'a> ToolsetBuilder<'a> {
             is_delegate: false,
             runs_nothing: false,
             setup: Arc::new(setup),
+            agent_skills: None,
             skill_folders: Vec::new(),
             toolset,
         }
@@ -219,6 +225,12 @@ impl<'a> ToolsetBuilder<'a> {
         Self { runs_nothing, ..self }
     }
 
+    /// With these Agent Skills, however their folders have changed since. Without a call, they are loaded.
+    #[must_use]
+    pub fn agent_skills(self, skills: Vec<AgentSkill>) -> Self {
+        Self { agent_skills: Some(skills), ..self }
+    }
+
     /// Has the skills report to `notices`.
     #[must_use]
     pub fn notices(mut self, notices: NoticeBoard) -> Self {
@@ -237,8 +249,11 @@ impl<'a> ToolsetBuilder<'a> {
         }
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
-        let agent_skills = self.options.agent_skills(self.expert)?.skills;
-        self.skill_folders = agent_skills.iter().map(|skill| skill.folder.display().to_string()).collect();
+        let agent_skills = match self.agent_skills.take() {
+            Some(skills) => skills,
+            None => self.options.agent_skills(self.expert)?.skills,
+        };
+        self.skill_folders = folders_to_read(&agent_skills, &self.options.workspace);
         self.toolset.verifier = self.verifier()?;
         let servers = self.start_servers()?;
         let mut opened = servers.wait(&self.cancel).await?;
@@ -324,7 +339,7 @@ impl<'a> ToolsetBuilder<'a> {
             let names: Vec<&str> = skills.iter().map(|skill| skill.name.as_str()).collect();
             self.declare(vec![agent_skills::tool(&names)], NameClaim::Base);
         } else if !skills.is_empty() {
-            let folders = skills.into_iter().map(|skill| (skill.name, skill.folder)).collect();
+            let folders = skills.into_iter().map(|skill| (skill.name, skill.folder, skill.handle)).collect();
             self.toolset.skills.add(AgentSkillFiles::open(folders, &self.toolset.outputs)?, NameClaim::Base);
         }
         Ok(())
@@ -387,6 +402,15 @@ impl<'a> ToolsetBuilder<'a> {
     fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
         self.toolset.skills.declare(tools, claim);
     }
+}
+
+/// The folders of `skills` that commands are given access to. Those in the workspace they have already, and could have put
+/// a link to elsewhere in their place.
+fn folders_to_read(skills: &[AgentSkill], workspace: &Path) -> Vec<String> {
+    let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
+    let is_elsewhere =
+        |folder: &&PathBuf| !folder.starts_with(&workspace) && folder.canonicalize().is_ok_and(|real| real == **folder);
+    skills.iter().map(|skill| &skill.folder).filter(is_elsewhere).map(|folder| folder.display().to_string()).collect()
 }
 
 /// As `ask`, but a question is withdrawn when `cancel` fires.
