@@ -394,6 +394,10 @@ pub struct RunParameters {
     /// The files whose texts are in the instruction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub context_files: Vec<ContextFile>,
+    /// The folders beneath the workspace in which the job's experts look for such files too: those of the files that were
+    /// sent along. Delegates have them as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context_folders: Vec<String>,
     /// Digests of what it works with. Nothing follows from them: they tie the record to it. Absent in older logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<RunDigests>,

@@ -96,11 +96,15 @@ pub fn read_context(names: &[String], places: ContextPlaces<'_>) -> Result<Conte
         root,
     };
     let mut absent: Vec<&String> = names.iter().collect();
-    let mut left = MOST_OF_ALL;
+    let (mut left, mut seen) = (MOST_OF_ALL, BTreeSet::new());
     for folder in reader.folders(places.folders) {
         for name in names {
             let Some((file, text)) = reader.read(&folder, name, left)? else { continue };
             absent.retain(|other| *other != name);
+            // `src/AGENTS.md` is `AGENTS.md` in `src` too.
+            if !seen.insert(file.path.clone()) {
+                continue;
+            }
             let ContextFile { path, bytes, left_out, .. } = &file;
             if let Some(line) = cut_line(path, *bytes, *left_out) {
                 read.notes.push(line.clone());

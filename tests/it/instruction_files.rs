@@ -166,6 +166,42 @@ fn a_run_that_was_taken_over_is_continued_with_the_files_that_it_was_taken_over_
 }
 
 #[test]
+fn a_delegate_keeps_the_files_near_what_was_sent_along_when_its_job_goes_on() {
+    let toml = format!("[experts.lead]\ninstruction = \"Lead.\"\ndelegates = [\"librarian\"]\n{TOML}");
+    let gate = Gate::new();
+    let test = Test::new().toml(&toml).provider(Provider::Anthropic).file("AGENTS.md", "Owls first.");
+    let test = test
+        .file("src/AGENTS.md", "Barn rules.")
+        .file("src/x.txt", "barn owl\n")
+        .answers([Answer::calls([call("c1", "librarian", json!({"query": "look"}))]), Answer::hang_up().delay(&gate)]);
+    let running = test.spawn(["run", "lead", "hi", "--file", "src/x.txt", "--job-id", "nest"]);
+    running.wait_for_request(2);
+    running.signal(Signal::KILL);
+    running.finish();
+    gate.open();
+    assert_eq!(started(&test)["spec"]["surroundings"]["contextFolders"], json!(["src"]));
+    test.server().script(["Seen.", "Done.", "Really."].map(Answer::text));
+    let ran = test.run(["resume", "nest", "--output", "jsonl"]).assert_code(0);
+    assert_eq!(warnings(&ran.events()), [""; 0]);
+    let requests = test.server().requests();
+    assert!(instruction(&requests[1]).contains("Barn rules."));
+    assert_eq!(instruction(&requests[1]), instruction(&requests[2]));
+    assert!(!instruction(&requests[3]).contains("Barn rules."), "the lead names no files");
+    let again = test.run(["resume", "nest", "Sure?", "--output", "jsonl"]).assert_code(0);
+    assert_eq!(warnings(&again.events()), [""; 0]);
+}
+
+#[test]
+fn a_file_that_two_names_lead_to_is_sent_once() {
+    let toml = TOML.replace("[\"AGENTS.md\"]", "[\"src/AGENTS.md\", \"AGENTS.md\"]");
+    let test = Test::new().toml(&toml).provider(Provider::Anthropic).file("AGENTS.md", "Owls first.");
+    let test = test.file("src/AGENTS.md", "Barn rules.").file("src/x.txt", "owl\n").answers([Answer::text("One.")]);
+    test.run(["run", "librarian", "q", "--file", "src/x.txt"]).assert_code(0);
+    let sent = instruction(&test.server().requests()[0]);
+    assert_eq!((sent.matches("Barn rules.").count(), sent.matches("Owls first.").count()), (1, 1), "{sent}");
+}
+
+#[test]
 fn a_replay_holds_and_one_beside_a_changed_file_shows_the_difference() {
     let test = librarian("Owls first.").answers([Answer::text("One.")]);
     test.run(["run", "librarian", "q", "--record", "c.jsonl"]).assert_code(0);

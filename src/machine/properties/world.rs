@@ -67,6 +67,7 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         verify: (max_steps % 5 <= 1).then(|| VerifyCommand { max_rounds: 2, ..VerifyCommand::new("make check") }),
         untrusted_skills: if max_steps.is_multiple_of(5) { vec![BASE_SKILL.to_owned()] } else { Vec::new() },
         context_files: Vec::new(),
+        context_folders: Vec::new(),
         digests: None,
     }
 }

@@ -1,5 +1,6 @@
 //! [`JobContext`]: all that the Runs of a job share. A job's start and resumption make it; each Run's context holds it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -97,8 +98,22 @@ impl JobContext {
             output_schema,
             verify: self.verify(expert),
             context_files: self.files.record(&expert.key),
+            context_folders: self.context_folders(),
             digests: self.digests(setting),
         }
+    }
+
+    /// The folders whose context files the job's experts have, beside the workspace's own; none where no expert names any.
+    fn context_folders(&self) -> Vec<String> {
+        let is_read = !self.files.by_expert().is_empty();
+        let Ok(root) = self.options.workspace.canonicalize() else { return Vec::new() };
+        let within = self.options.context_folders.iter().filter(|_| is_read).filter_map(|folder| {
+            let whole = root.join(folder);
+            let real = whole.canonicalize().unwrap_or(whole);
+            let path = real.strip_prefix(&root).ok()?.to_str()?.to_owned();
+            (!path.is_empty()).then_some(path)
+        });
+        within.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
     /// The digests of what a Run with this setting works with.

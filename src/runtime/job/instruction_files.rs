@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use sha2::{Digest as _, Sha256};
@@ -24,20 +23,18 @@ use crate::skill::agent_skills::READ_SKILL;
 pub struct InstructionFiles(IndexMap<ExpertKey, ExpertFiles>);
 
 impl InstructionFiles {
-    /// Reads those of `expert` and of all that it reaches. `before`: those that the job had when it was recorded, whose
-    /// folders count again.
+    /// Reads those of `expert` and of all that it reaches.
     ///
     /// # Errors
     /// A file that must not or cannot be read.
-    pub fn read(expert: &Expert, options: &Options, before: &[ContextFile]) -> Result<Self, RunError> {
+    pub fn read(expert: &Expert, options: &Options) -> Result<Self, RunError> {
         if let Some(recorded) = &options.recorded_context {
             return Ok(Self(recorded.as_ref().clone()));
         }
-        let known = before.iter().map(|file| PathBuf::from(&file.folder));
-        let folders: Vec<PathBuf> = options.context_folders.iter().cloned().chain(known).collect();
         let off_limits = options.all_off_limits();
         let closed = [off_limits.hidden, off_limits.closed, off_limits.in_use].concat();
-        let places = ContextPlaces { workspace: &options.workspace, folders: &folders, closed: &closed };
+        let places =
+            ContextPlaces { workspace: &options.workspace, folders: &options.context_folders, closed: &closed };
         let mut all = IndexMap::new();
         for expert in options.experts.reachable(&expert.key)? {
             if !expert.context.is_empty() || !expert.agent_skills.is_empty() {
@@ -152,7 +149,7 @@ fn within_marks(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::expert_map::ExpertMap;
@@ -161,11 +158,12 @@ mod tests {
         "owl".parse().unwrap()
     }
 
-    fn read(workspace: &Path, names: &[&str], before: &[ContextFile]) -> InstructionFiles {
+    fn read(workspace: &Path, names: &[&str], folders: &[&str]) -> InstructionFiles {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let expert = Expert { context: names, ..Expert::new(key(), "Hoot.") };
+        let context_folders = folders.iter().map(PathBuf::from).collect();
         let options = Options::new(ExpertMap::from([expert.clone()]), workspace.to_owned());
-        InstructionFiles::read(&expert, &options, before).unwrap()
+        InstructionFiles::read(&expert, &Options { context_folders, ..options }).unwrap()
     }
 
     #[test]
@@ -210,25 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_named_and_folders_of_the_record_count_again() {
+    fn changes_are_named() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("sub")).unwrap();
         let write = |path: &str, text: &str| fs::write(folder.path().join(path), text).unwrap();
         write("AGENTS.md", "One.");
         write("sub/AGENTS.md", "Sub.");
-        let first = ContextFile {
-            path: "sub/AGENTS.md".to_owned(),
-            folder: "sub".to_owned(),
-            digest: String::new(),
-            bytes: 4,
-            left_out: 0,
-        };
-        let before = read(folder.path(), &["AGENTS.md"], &[first]).record(&key());
+        let read = || read(folder.path(), &["AGENTS.md"], &["sub"]);
+        let before = read().record(&key());
         assert_eq!(before.len(), 2);
-        assert_eq!(read(folder.path(), &["AGENTS.md"], &before).change(&key(), &before), None);
+        assert_eq!(read().change(&key(), &before), None);
         write("AGENTS.md", "Two.");
         fs::remove_file(folder.path().join("sub/AGENTS.md")).unwrap();
-        let change = read(folder.path(), &["AGENTS.md"], &before).change(&key(), &before).unwrap();
+        let change = read().change(&key(), &before).unwrap();
         assert!(change.ends_with("AGENTS.md has changed, sub/AGENTS.md is gone"), "{change}");
     }
 }

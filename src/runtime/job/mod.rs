@@ -60,7 +60,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     backends.check_prices(expert, options, shared.as_deref())?;
     check_read_only(expert, options)?;
     without_secrets(options, &backends, expert)?;
-    let files = InstructionFiles::read(expert, options, &[])?;
+    let files = InstructionFiles::read(expert, options)?;
     let warnings = doubts.into_iter().chain(files.notes()).collect();
     let stop = stop_signal(options, &backends, Spent::default(), began);
     let stamp = backends.clock.stamp();

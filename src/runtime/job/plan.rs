@@ -1,6 +1,8 @@
 //! [`plan`]: all that a job would begin with, or go on with, as far as it is known without asking a model, starting a process
 //! or writing anything. The command line's dry run calls it; [`super::run`] and [`super::resume`] do it.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::budget::Budgets;
@@ -90,6 +92,7 @@ pub struct PlannedTool {
 struct Earlier {
     messages: Vec<Message>,
     files: Vec<ContextFile>,
+    folders: Vec<String>,
     /// Its instruction is the configuration's, whatever its own is.
     from_elsewhere: bool,
     budgets: Option<Budgets>,
@@ -115,7 +118,10 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
     backends.check_prices(expert, options, None)?;
     check_read_only(expert, options)?;
     without_secrets(options, &backends, expert)?;
-    let files = InstructionFiles::read(expert, options, &earlier.files)?;
+    let mut options = options.clone();
+    options.context_folders.extend(earlier.folders.iter().map(PathBuf::from));
+    let options = &options;
+    let files = InstructionFiles::read(expert, options)?;
     warnings.extend(files.notes());
     let models = backends.models_for(expert, &options.settings)?;
     let (tools, unknown_tools_of) = tools(expert, options, &backends, &mut warnings).await?;
@@ -167,6 +173,7 @@ fn read_earlier(name: &str, given: Option<&ExpertKey>, options: &Options) -> Res
     let parameters = first.and_then(crate::fact::Fact::into_parameters);
     let earlier = Earlier {
         from_elsewhere: parameters.is_none(),
+        folders: parameters.clone().map(|parameters| parameters.context_folders).unwrap_or_default(),
         files: parameters.map(|parameters| parameters.context_files).unwrap_or_default(),
         budgets: job.as_ref().map(|job| job.budget.limits),
         max_steps: job.and_then(|job| job.max_steps),

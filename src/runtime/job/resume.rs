@@ -5,14 +5,15 @@
 use tokio::time::Instant;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
-use crate::expert::{ContextFile, Expert, ExpertKey};
+use crate::expert::{Expert, ExpertKey};
 use crate::expert_map::{ExpertError, UnknownExpert};
-use crate::fact::{Fact, IdGenerator};
+use crate::fact::{IdGenerator, RunParameters};
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::RunTotals;
@@ -29,6 +30,7 @@ use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
 use crate::runtime::job::{RecordedEnd, in_time, shared_account, stop_signal, work};
 use crate::runtime::options::{Options, ResumeInput};
+use crate::runtime::run::continuation::parameters_of;
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
@@ -71,7 +73,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     backends.check_prices(&expert, &options, shared.as_deref())?;
     check_read_only(&expert, &options)?;
     without_secrets(&options, &backends, &expert)?;
-    let files = InstructionFiles::read(&expert, &options, &recorded_files(&store, &point))?;
+    options.context_folders.extend(recorded_parameters(&store, &point).context_folders.into_iter().map(PathBuf::from));
+    let files = InstructionFiles::read(&expert, &options)?;
     record_start(&backends, &options, (&expert, &files), |recorded| RecordedStart {
         from: Some(point.head().id.clone()),
         query: input.query.clone(),
@@ -100,13 +103,13 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     work(context, job, root, spending, began).await
 }
 
-/// The files that belonged to the instruction of the Run that is resumed.
-fn recorded_files(store: &Store, point: &ResumePoint) -> Vec<ContextFile> {
+/// The parameters with which the Run that is resumed got its instruction.
+pub fn recorded_parameters(store: &Store, point: &ResumePoint) -> RunParameters {
     match point {
-        ResumePoint::Interrupted { past, .. } => past.machine.parameters().context_files.clone(),
+        ResumePoint::Interrupted { past, .. } => past.machine.parameters().clone(),
         ResumePoint::Checkpoint(checkpoint) => {
-            let first = store.first_fact(&checkpoint.head.job_id, &checkpoint.head.run_id);
-            first.and_then(Fact::into_parameters).map(|parameters| parameters.context_files).unwrap_or_default()
+            let head = &checkpoint.head;
+            parameters_of(store, &head.job_id, &head.run_id, &checkpoint.messages)
         }
     }
 }
