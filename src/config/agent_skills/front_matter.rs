@@ -1,8 +1,8 @@
 //! [`FrontMatter`]: the fields at the head of a `SKILL.md`, in the part of YAML that such files are written in: texts
 //! plain, quoted or as blocks, lists of texts, and maps of texts.
 //!
-//! Anything beyond that is refused with its line and never read as something else. The meaning of the fields is
-//! [`super`]'s.
+//! Anything beyond that is refused with its line and never read as something else, but in fields that have no meaning here:
+//! their values are passed over. The meaning of the fields is [`super`]'s.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
@@ -30,6 +30,9 @@ pub(super) enum HeadField {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct FrontMatter(pub Vec<(String, usize, HeadField)>);
 
+/// Most bytes of a quoted text that goes over several lines: far more than any field may have.
+const MOST_QUOTED: usize = 8 * 1024;
+
 /// A line with its number, its indentation and its text behind that.
 #[derive(Debug, Clone, Copy)]
 struct Line<'a> {
@@ -55,11 +58,11 @@ impl Line<'_> {
 type Lines<'a> = Peekable<IntoIter<Line<'a>>>;
 
 impl FrontMatter {
-    /// Reads the head of `text`.
+    /// Reads the head of `text`, with the values of the fields that are known.
     ///
     /// # Errors
     /// There is none, it has no end, or it has something beyond the part of YAML that is read.
-    pub fn read(text: &str) -> Result<Self, Mistake> {
+    pub fn read(text: &str, is_known: fn(&str) -> bool) -> Result<Self, Mistake> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim_end()));
         if lines.next().is_none_or(|(_, line)| line != "---") {
@@ -95,7 +98,7 @@ impl FrontMatter {
             if fields.iter().any(|(other, ..)| *other == key) {
                 return Err(line.mistake(format!("{key} is there twice")));
             }
-            let field = value(&line, rest, &mut lines)?;
+            let field = if is_known(&key) { value(&line, rest, &mut lines)? } else { passed_over(&mut lines) };
             fields.push((key, line.number, field));
         }
         Ok(Self(fields))
@@ -132,17 +135,31 @@ fn value(line: &Line<'_>, rest: &str, lines: &mut Lines<'_>) -> Result<HeadField
     if rest.is_empty() {
         return below(lines);
     }
-    scalar(line, rest, lines)
+    scalar(line, rest, line.indent, lines)
 }
 
-/// A list or a map on the lines below a key.
+/// Passes over the lines below a field of any form.
+fn passed_over(lines: &mut Lines<'_>) -> HeadField {
+    while lines.next_if(|line| line.is_blank() || line.indent > 0 || is_item(line)).is_some() {}
+    HeadField::Text { text: String::new(), is_text: false }
+}
+
+/// Returns true for an item of a list.
+fn is_item(line: &Line<'_>) -> bool {
+    line.text == "-" || line.text.starts_with("- ")
+}
+
+/// A text, a list or a map on the lines below a key.
 fn below(lines: &mut Lines<'_>) -> Result<HeadField, Mistake> {
     let none = HeadField::Text { text: String::new(), is_text: false };
     while lines.next_if(|line| line.is_blank() || line.is_comment()).is_some() {}
     let Some(first) = lines.peek().copied() else { return Ok(none) };
-    let is_item = |line: &Line<'_>| line.text == "-" || line.text.starts_with("- ");
     if !is_item(&first) && first.indent == 0 {
         return Ok(none);
+    }
+    if !is_item(&first) && key_of(&first).is_err() {
+        lines.next();
+        return scalar(&first, first.text, 0, lines);
     }
     let (mut items, mut pairs) = (Vec::new(), Vec::<(String, String)>::new());
     while let Some(line) = lines.peek().copied() {
@@ -180,25 +197,21 @@ fn one_text(line: &Line<'_>, rest: &str, lines: &mut Lines<'_>) -> Result<String
     if rest.is_empty() || rest.starts_with(['|', '>', '[']) {
         return Err(line.mistake("expected a text on this line: one level is read"));
     }
-    match scalar(line, rest, lines)? {
+    match scalar(line, rest, line.indent, lines)? {
         HeadField::Text { text, .. } => Ok(text),
         HeadField::List(_) | HeadField::Map(_) => Err(line.mistake("expected a text")),
     }
 }
 
-/// A text that begins on this line. A plain one may go on, further to the right.
-fn scalar(line: &Line<'_>, rest: &str, lines: &mut Lines<'_>) -> Result<HeadField, Mistake> {
+/// A text that begins on this line. It may go on, further to the right than the `outer` indentation of its key.
+fn scalar(line: &Line<'_>, rest: &str, outer: usize, lines: &mut Lines<'_>) -> Result<HeadField, Mistake> {
     if rest.starts_with(['"', '\'']) {
-        let (text, behind) = quoted(line, rest)?;
-        if !behind.trim().is_empty() && !behind.trim_start().starts_with('#') {
-            return Err(line.mistake("expected the end of the line behind the closing quote"));
-        }
-        return Ok(HeadField::Text { text, is_text: true });
+        return quoted_lines(line, rest, outer, lines).map(|text| HeadField::Text { text, is_text: true });
     }
     let mut text = plain(line, rest)?.to_owned();
     let mut goes_on = text.len() == rest.len();
     let mut is_one_line = true;
-    while let Some(next) = lines.next_if(|next| goes_on && !next.is_blank() && next.indent > line.indent) {
+    while let Some(next) = lines.next_if(|next| goes_on && !next.is_blank() && next.indent > outer) {
         if next.is_comment() {
             return Err(next.mistake("expected no comment within a text: quote the text, or write it as a block (|)"));
         }
@@ -233,29 +246,64 @@ fn plain<'a>(line: &Line<'_>, rest: &'a str) -> Result<&'a str, Mistake> {
 fn is_other_kind(text: &str) -> bool {
     let words = ["null", "~", "true", "false", "yes", "no", "on", "off", ".nan", ".inf"];
     let is_word = words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    let is_number = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
-        && text.contains(|c: char| c.is_ascii_digit())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_hexdigit() || matches!(c, '.' | '-' | '+' | '_' | ':' | 'x' | 'o' | 'T' | 'Z'));
-    is_word || is_number
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let other_base = ["0x", "0o", "0b"].iter().find_map(|base| unsigned.strip_prefix(base));
+    let is_number = other_base.is_some_and(|digits| u128::from_str_radix(digits, 16).is_ok())
+        || (unsigned.contains(|c: char| c.is_ascii_digit()) && unsigned.replace('_', "").parse::<f64>().is_ok())
+        || (unsigned.contains(':') && unsigned.split(':').all(is_digits));
+    let date: Vec<&str> = text.splitn(3, '-').collect();
+    let is_date = matches!(date.as_slice(), [year, month, day]
+        if year.len() == 4 && is_digits(year) && is_digits(month) && is_digits(day.split(['T', 't', ' ']).next().unwrap_or_default()));
+    is_word || is_number || is_date
 }
 
-/// The text in quotes at the beginning of `rest`, and what is behind it.
-fn quoted<'a>(line: &Line<'_>, rest: &'a str) -> Result<(String, &'a str), Mistake> {
+/// A text in quotes, which may go on on the lines below.
+fn quoted_lines(line: &Line<'_>, rest: &str, outer: usize, lines: &mut Lines<'_>) -> Result<String, Mistake> {
+    let mut whole = rest.to_owned();
+    loop {
+        if let Some((text, behind)) = quoted(line, &whole)? {
+            if !behind.trim().is_empty() && !behind.trim_start().starts_with('#') {
+                return Err(line.mistake("expected the end of the line behind the closing quote"));
+            }
+            return Ok(text);
+        }
+        let next = lines.next_if(|next| (next.is_blank() || next.indent > outer) && whole.len() < MOST_QUOTED);
+        let next = next.ok_or_else(|| unclosed_quote(line))?;
+        let is_joined =
+            whole.starts_with('"') && whole.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        if is_joined {
+            whole.pop();
+        } else if next.is_blank() {
+            whole.push('\n');
+        } else if !whole.ends_with('\n') {
+            whole.push(' ');
+        }
+        whole.push_str(next.text);
+    }
+}
+
+fn unclosed_quote(line: &Line<'_>) -> Mistake {
+    line.mistake("expected the closing quote, here or on indented lines below")
+}
+
+/// The text in quotes at the beginning of `rest`, and what is behind it; `None` where it goes on.
+fn quoted<'a>(line: &Line<'_>, rest: &'a str) -> Result<Option<(String, &'a str)>, Mistake> {
     let is_double = rest.starts_with('"');
     let mut text = String::new();
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' if is_double => return Ok((text, rest.get(at + 1..).unwrap_or_default())),
+            '"' if is_double => return Ok(Some((text, rest.get(at + 1..).unwrap_or_default()))),
             '\'' if !is_double => {
                 if chars.next_if(|(_, next)| *next == '\'').is_none() {
-                    return Ok((text, rest.get(at + 1..).unwrap_or_default()));
+                    return Ok(Some((text, rest.get(at + 1..).unwrap_or_default())));
                 }
                 text.push('\'');
             }
             '\\' if is_double => match chars.next().map(|(_, c)| c) {
+                // The line ends with it.
+                None => return Ok(None),
                 Some('n') => text.push('\n'),
                 Some('t') => text.push('\t'),
                 Some(c @ ('"' | '\\' | '/' | ' ')) => text.push(c),
@@ -272,7 +320,7 @@ fn quoted<'a>(line: &Line<'_>, rest: &'a str) -> Result<(String, &'a str), Mista
             c => text.push(c),
         }
     }
-    Err(line.mistake("expected the closing quote on the same line"))
+    Ok(None)
 }
 
 /// A list in brackets, on one line.
@@ -288,7 +336,7 @@ fn flow_list(line: &Line<'_>, rest: &str) -> Result<Vec<String>, Mistake> {
             return Ok(items);
         }
         let behind = if rest.starts_with(['"', '\'']) {
-            let (text, behind) = quoted(line, rest)?;
+            let (text, behind) = quoted(line, rest)?.ok_or_else(|| unclosed_quote(line))?;
             items.push(text);
             behind
         } else {
@@ -360,7 +408,7 @@ mod tests {
     use super::*;
 
     fn read(head: &str) -> Result<Vec<(String, HeadField)>, String> {
-        let fields = FrontMatter::read(&format!("---\n{head}\n---\nBody.\n"));
+        let fields = FrontMatter::read(&format!("---\n{head}\n---\nBody.\n"), |key| key != "unknown");
         let fields = fields.map_err(|Mistake { line, problem }| format!("{line}: {problem}"))?;
         Ok(fields.0.into_iter().map(|(key, _, field)| (key, field)).collect())
     }
@@ -382,6 +430,11 @@ mod tests {
             ("a: |\n  one\n    two\n\n  three\n", Some("one\n  two\n\nthree")),
             ("a: >-\n  one\n  two\n\n  three", Some("one two\nthree")),
             ("a: >\n  key: value # kept", Some("key: value # kept")),
+            ("a:\n  one\n  two", Some("one two")),
+            ("a:  # why\n  \"one: x\"", Some("one: x")),
+            ("a: \"one\n  two: x\n\n  three\" # c", Some("one two: x\nthree")),
+            ("a: 'one''s\n  two'", Some("one's two")),
+            ("a: \"one\\\n  two\"", Some("onetwo")),
         ] {
             let read = read(head).map(|mut fields| fields.remove(0).1);
             assert_eq!(read.ok(), expected.map(text), "{head}");
@@ -403,14 +456,22 @@ mod tests {
 
     #[test]
     fn what_yaml_reads_as_something_else_is_known() {
-        for word in ["1.0", "2048", "true", "Null", "~", "2026-01-02", "0x1F"] {
+        for word in ["1.0", "2048", "true", "Null", "~", "2026-01-02", "0x1F", "-1_000", "1e5", ".5", "12:30"] {
             assert_eq!(
                 read(&format!("a: {word}")).unwrap()[0].1,
                 HeadField::Text { text: word.to_owned(), is_text: false }
             );
         }
-        for word in ["v1.0", "3d-printing", "truecolor"] {
+        for word in ["v1.0", "3d-printing", "3d", "2fa", "12-34", "e5", "truecolor"] {
             assert_eq!(read(&format!("a: {word}")).unwrap()[0].1, text(word));
+        }
+    }
+
+    #[test]
+    fn the_values_of_unknown_fields_are_passed_over() {
+        for value in ["{b: c}", "\n  b:\n    - c: d\n\n  e: x", "\n- b: c\n  d: e", " use when: asked", " [b,\n  c]"] {
+            let read = read(&format!("unknown: {value}\nb: x")).unwrap();
+            assert_eq!((read.len(), &read[1]), (2, &("b".to_owned(), text("x"))), "{value}");
         }
     }
 
@@ -445,8 +506,8 @@ mod tests {
             assert!(refused.starts_with(expected), "{head:?}: {refused}");
         }
         for (text, expected) in [("# Title\n", "no front matter"), ("", "no front matter"), ("---\na: x\n", "no end")] {
-            assert!(FrontMatter::read(text).unwrap_err().problem.contains(expected), "{text:?}");
+            assert!(FrontMatter::read(text, |_| true).unwrap_err().problem.contains(expected), "{text:?}");
         }
-        assert!(FrontMatter::read("\u{feff}---\r\na: x\r\n---\r\n").is_ok());
+        assert!(FrontMatter::read("\u{feff}---\r\na: x\r\n---\r\n", |_| true).is_ok());
     }
 }

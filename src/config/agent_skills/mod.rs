@@ -267,7 +267,7 @@ fn load(folder: &Path, looked: &Path, places: SkillPlaces<'_>) -> Result<(AgentS
         Err(source) => return Err(ConfigError::Unreadable { path: file, source }),
     };
     let at = |Mistake { line, problem }: Mistake| ConfigError::AgentSkill { path: file.clone(), line, problem };
-    let front = FrontMatter::read(&text).map_err(at)?;
+    let front = FrontMatter::read(&text, is_known).map_err(at)?;
     let (line, name) = required(&front, "name").map_err(at)?;
     let own = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let wrong_name = match name_problem(&name) {
@@ -352,10 +352,14 @@ fn others(front: &FrontMatter) -> Result<(), Mistake> {
     Ok(())
 }
 
+/// Returns true for a field of the format.
+fn is_known(key: &str) -> bool {
+    ["name", "description", "license", "compatibility", "metadata", "allowed-tools"].contains(&key)
+}
+
 /// Fields that the format does not have, with their lines.
 fn unknown(front: &FrontMatter) -> impl Iterator<Item = (usize, &str)> {
-    const KNOWN: [&str; 6] = ["name", "description", "license", "compatibility", "metadata", "allowed-tools"];
-    front.0.iter().filter(|(key, ..)| !KNOWN.contains(&key.as_str())).map(|(key, line, _)| (*line, key.as_str()))
+    front.0.iter().filter(|(key, ..)| !is_known(key)).map(|(key, line, _)| (*line, key.as_str()))
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ fn skills_of_the_shapes_that_are_in_use_are_read() {
         ("name: owls\ndescription: Counts.\nallowed-tools:\n  - Read\n  - Write", "Counts."),
         ("name: owls\ndescription: Counts.\ncompatibility: Needs git and a network", "Counts."),
         ("# By someone\nname: owls\n\ndescription: Counts.  # all of them", "Counts."),
+        ("name: owls\ndescription:\n  Counts owls.\nhooks:\n  before:\n    - run: x", "Counts owls."),
+        ("name: owls\ndescription: \"Counts owls:\n  all of them.\"", "Counts owls: all of them."),
         ("name: \"owls\"\ndescription: Counts.\nversion: 1.2.0\ntags: [birds, night]", "Counts."),
     ] {
         let found = read(head).unwrap_or_else(|error| panic!("{head}: {error}"));
