@@ -67,7 +67,7 @@ pub use original::OriginalEvent;
 pub use seal::Seal;
 #[cfg(test)]
 pub(crate) use snapshot::WrittenCheckpoint;
-pub use snapshot::{CheckpointBody, StoredCheckpoint, expected_bytes};
+pub use snapshot::{CheckpointBody, StoredCheckpoint, expected_bytes, is_cut_short};
 
 use std::path::Path;
 

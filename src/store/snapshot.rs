@@ -112,6 +112,14 @@ pub fn expected_bytes(
     Ok(bytes)
 }
 
+/// Returns whether `bytes` are what a power cut left of a checkpoint that refers to the log: its beginning, and zeros.
+pub fn is_cut_short(path: &Path, bytes: &[u8], head: &CheckpointHead, position: LogPosition) -> bool {
+    let Ok(expected) = by_log(path, head, position) else { return false };
+    let same = bytes.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
+    let is_whole = same == expected.len();
+    !is_whole && bytes.len() <= expected.len() && bytes.iter().skip(same).all(|byte| *byte == 0)
+}
+
 /// Reads a checkpoint of any form. Unknown keys are ignored.
 pub(super) fn read_checkpoint(path: &Path) -> Result<StoredCheckpoint, StoreError> {
     checkpoint(&atomic::read(path)?, path)

@@ -191,14 +191,22 @@ fn files_that_are_missing_or_replaced_are_named() {
     let all = files(&test.storage().jobs()[0]);
     for file in &all {
         let own = fs::read(file).unwrap();
-        fs::remove_file(file).unwrap();
-        let found = fault(&storage);
-        assert_eq!(&found.path, file, "{}", found.what);
-        fs::write(file, b"").unwrap();
-        let found = fault(&storage);
-        assert_eq!(&found.path, file, "{}", found.what);
-        fs::write(file, &own[..own.len() / 2]).unwrap();
-        assert_eq!(&fault(&storage).path, file);
+        // A step's checkpoint holds no messages: a power cut may take it, and the log has all of it.
+        let is_of_step = file.to_string_lossy().contains("checkpoint-") && read_json(file).get("messages").is_none();
+        for left in [None, Some(&b""[..]), Some(&own[..own.len() / 2])] {
+            match left {
+                None => fs::remove_file(file).unwrap(),
+                Some(bytes) => fs::write(file, bytes).unwrap(),
+            }
+            let Verification { faults, notes, .. } = verify(&storage);
+            assert_eq!(
+                (faults.is_empty(), notes.len()),
+                (is_of_step, usize::from(is_of_step)),
+                "{faults:?}, {notes:?}"
+            );
+            let found = faults.first().or(notes.first()).expect("a fault or a note");
+            assert_eq!(&found.path, file, "{}", found.what);
+        }
         fs::write(file, own).unwrap();
     }
     // A log, and a setting, of another run; a whole run.
@@ -232,7 +240,7 @@ fn a_record_ties_expert_lock_and_configuration() {
     let (before, _) = whole.split_once(",\n  \"seal\"").unwrap();
     let seal = digits(&Sha256::digest(before));
     let found = fault_with(&storage(&test), &setting, format!("{before},\n  \"seal\": \"{seal}\"\n}}\n").as_bytes());
-    assert!(found.path == setting || found.what.contains("\"setting\""), "{found:?}");
+    assert_eq!(found.path, setting, "{found:?}");
 }
 
 #[test]
@@ -335,7 +343,8 @@ fn a_record_of_an_older_version_is_read_and_reported_as_unchained() {
     let log = worker_log(&test);
     let whole = fs::read_to_string(&log).unwrap();
     let found = fault_with(&storage(&test), &log, whole.replace("tawny", "barn").as_bytes());
-    assert!(found.what.contains("log"), "{found:?}");
+    let step = files(log.parent().unwrap()).into_iter().find(|file| file.to_string_lossy().contains("checkpoint-"));
+    assert_eq!(Some(found.path), step, "{}", found.what);
     // It goes on, with digests from there on.
     test.server().script([Answer::text("Still here.")]);
     test.run(["resume", "nest", "And?"]).assert_code(0);

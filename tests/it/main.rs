@@ -28,6 +28,7 @@ mod dry_run;
 mod each;
 mod errors;
 mod evidence;
+mod evidence_crashes;
 mod evals;
 mod example;
 mod fallback;

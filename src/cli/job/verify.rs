@@ -81,6 +81,9 @@ fn write_text(log: &JobLog, verified: &Verification, page: &mut Page) -> io::Res
     for fault in &verified.faults {
         page.whole_line(&format!("{} {}", paint.red("does not fit:"), visible(&fault_text(log.storage(), fault))))?;
     }
+    for note in &verified.notes {
+        page.whole_line(&visible(&fault_text(log.storage(), note)))?;
+    }
     let facts: u64 = verified.runs.iter().map(|run| run.facts).sum();
     let checkpoints: u64 = verified.runs.iter().map(|run| run.checkpoints).sum();
     let read = [counted(verified.runs.len() as u64, "run"), counted(facts, "fact"), counted(checkpoints, "checkpoint")];
@@ -130,6 +133,7 @@ fn to_json(log: &JobLog, verified: &Verification) -> Value {
         "open": verified.is_open,
         "digest": verified.digest,
         "faults": verified.faults.iter().map(fault).collect::<Vec<_>>(),
+        "notes": verified.notes.iter().map(fault).collect::<Vec<_>>(),
         "runs": verified.runs.iter().map(run).collect::<Vec<_>>(),
     })
 }

@@ -24,6 +24,8 @@ use run::verify_run;
 pub struct Verification {
     /// The first record of each Run that does not fit, in the order in which they were written; before them, of the job.
     pub faults: Vec<RecordFault>,
+    /// Checkpoints of steps that a power cut can have taken: missing, or cut short. They follow from the log.
+    pub notes: Vec<RecordFault>,
     /// Its Runs, the first begun first.
     pub runs: Vec<VerifiedRun>,
     /// The seal of `job.json`, which all of the record is tied to; `None` where it has none.
@@ -85,8 +87,13 @@ impl Verification {
 impl JobLog {
     /// Checks the job's record from its beginning: it is read once.
     pub fn verify(&self) -> Verification {
-        let mut checked =
-            Verification { faults: Vec::new(), runs: Vec::new(), digest: None, is_open: self.is_being_written() };
+        let mut checked = Verification {
+            faults: Vec::new(),
+            notes: Vec::new(),
+            runs: Vec::new(),
+            digest: None,
+            is_open: self.is_being_written(),
+        };
         let ends = match self.verify_job_file() {
             Ok((digest, job)) => {
                 checked.digest = digest;
@@ -100,8 +107,17 @@ impl JobLog {
         let mut states = RunEnds::default();
         for run in &self.runs {
             let end = ends.get(&run.id).map(String::as_str);
-            let (verified, fault) = verify_run(&self.store, self.id(), &run.id, end, checked.is_open, &mut states);
-            let is_unknown = end.is_none() && verified.end.is_some() && !ends.is_empty() && !checked.is_open;
+            if end.is_none() && self.store.is_blank(self.id(), &run.id) {
+                continue;
+            }
+            let (verified, notes, fault) =
+                verify_run(&self.store, self.id(), &run.id, end, checked.is_open, &mut states);
+            checked.notes.extend(notes);
+            // All that a job has when it ends is in its file. (The original's checkpoints lie beside its runs.)
+            let is_unknown = end.is_none()
+                && checked.digest.is_some()
+                && !checked.is_open
+                && self.store.end_of(self.id(), &run.id).is_ok_and(|end| end.is_some());
             checked.faults.extend(fault.or_else(|| {
                 let path = self.store.layout().job_file(self.id());
                 is_unknown.then(|| RecordFault::file(&path, format!("it does not have run {}", run.id)))

@@ -26,12 +26,14 @@ pub struct Recorder {
     owed: Option<(Save, LogPosition)>,
     /// The newest checkpoint's file.
     newest: Option<PathBuf>,
+    /// `run-setting.json` is to be replaced once the next fact, which has its digests, is durable.
+    owes_setting: bool,
 }
 
 impl Recorder {
     /// A recorder that writes to `run` and emits to `sink`.
     pub fn new(run: RunStore, setting: Arc<RunSetting>, sink: Arc<dyn EventSink>) -> Self {
-        Self { run, setting, sink, owed: None, newest: None }
+        Self { run, setting, sink, owed: None, newest: None, owes_setting: false }
     }
 
     /// Records an input and what it led to. `more_follows`: another tool's result is at hand, from which nothing has
@@ -55,6 +57,10 @@ impl Recorder {
                 // While other calls go on, theirs are the timers and connections that would stand still.
                 let others_go_on = matches!(transition.action, Action::Wait);
                 self.perform(self.run.flush(), others_go_on).await?;
+            }
+            if std::mem::take(&mut self.owes_setting) {
+                self.perform(self.run.flush(), false).await?;
+                self.run.write_setting(&self.setting)?;
             }
         }
         if let Some(flush) = self.keep(transition.save.as_ref(), machine)? {
@@ -90,6 +96,12 @@ impl Recorder {
         }
         self.owed = Some((save.clone(), self.run.position()));
         Ok(save.head.status.is_terminal().then(|| self.run.flush()))
+    }
+
+    /// Notes that the Run goes on with another setting than its file may have: the file must never be of digests that the
+    /// log does not have.
+    pub fn owe_setting(&mut self) {
+        self.owes_setting = true;
     }
 
     /// Notes that the newest checkpoint is stored already.

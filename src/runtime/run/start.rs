@@ -218,8 +218,8 @@ impl RunStart {
         let is_delegate = past.machine.head().delegated_by.is_some();
         let run = context.emitter.run_id.clone();
         let run_store = job.job.open_run_at(&run, past.log_end)?;
-        run_store.write_setting(&context.setting)?;
         let mut recorder = Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&job.options.sink));
+        recorder.owe_setting();
         // The checkpoint that the process which died owed, or of which a power cut took the file. Those before it are made
         // again by whoever names them.
         if let Some(path) = past.newest_stored {

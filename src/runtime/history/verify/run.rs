@@ -15,7 +15,9 @@ use crate::machine::{Action, RunMachine, Save};
 use crate::runtime::history::recorded_run::{feed, state_behind};
 use crate::runtime::history::run_ends::RunEnds;
 use crate::setting::RunDigests;
-use crate::store::{CheckpointBody, LogPosition, LogReader, Seal, Store, StoreError, StoredCheckpoint, expected_bytes};
+use crate::store::{
+    CheckpointBody, LogPosition, LogReader, Seal, Store, StoreError, StoredCheckpoint, expected_bytes, is_cut_short,
+};
 
 /// Checks the record of a Run. `end`: the digest of its end by `job.json`. `is_open`: the job has not ended, so that the
 /// Run may lack its last checkpoint. `states`: the ends of Runs that were read before.
@@ -26,7 +28,7 @@ pub(super) fn verify_run(
     end: Option<&str>,
     is_open: bool,
     states: &mut RunEnds,
-) -> (VerifiedRun, Option<RecordFault>) {
+) -> (VerifiedRun, Vec<RecordFault>, Option<RecordFault>) {
     let verified = VerifiedRun { run: run.clone(), facts: 0, unchained: 0, checkpoints: 0, end: None, is_torn: false };
     let mut check = RunCheck {
         store,
@@ -36,13 +38,15 @@ pub(super) fn verify_run(
         is_open,
         verified,
         files: HashMap::new(),
-        missing: None,
+        missing: Vec::new(),
+        notes: Vec::new(),
         setting: Value::Null,
-        digests: None,
+        digests: Vec::new(),
         has_met_end: false,
+        went_on: false,
     };
     let fault = check.all(states).err();
-    (check.verified, fault)
+    (check.verified, check.notes, fault)
 }
 
 /// The digests that a Run began, or went on, with; `None` in a fact that begins nothing and in older logs.
@@ -64,13 +68,17 @@ struct RunCheck<'a> {
     verified: VerifiedRun,
     /// The files of checkpoints that the log did not lead to so far.
     files: HashMap<CheckpointId, PathBuf>,
-    /// The first checkpoint that has no file.
-    missing: Option<PathBuf>,
+    /// Checkpoints without a file, and whether the Run came to rest with them. Those of a Run that was killed may be owed.
+    missing: Vec<(PathBuf, bool)>,
+    notes: Vec<RecordFault>,
     /// `run-setting.json`, without its seal.
     setting: Value,
-    /// The last of the log.
-    digests: Option<RunDigests>,
+    /// The last of the log; where nothing follows a `resumed`, those before it too: the setting is replaced behind it.
+    digests: Vec<RunDigests>,
+    /// The last fact that was read is the one that `job.json` has.
     has_met_end: bool,
+    /// It was, and the Run was resumed there.
+    went_on: bool,
 }
 
 impl RunCheck<'_> {
@@ -83,7 +91,7 @@ impl RunCheck<'_> {
         let mut log = match LogReader::open(&path) {
             Ok(log) => log,
             // The original has none.
-            Err(error) if error.is_not_found() && self.is_original() => return Ok(()),
+            Err(error) if error.is_not_found() && self.is_original() => return self.original_fits(&folder),
             Err(error) => return Err(RecordFault::unread(&path, error)),
         };
         if !log.is_at_header() && log.text().ends_with(b"\n") {
@@ -101,15 +109,24 @@ impl RunCheck<'_> {
     }
 
     fn is_original(&self) -> bool {
-        self.end.is_none() && self.store.original_events(self.job, self.run).is_ok_and(|events| !events.is_empty())
+        self.store.original_events(self.job, self.run).is_ok_and(|events| !events.is_empty())
+    }
+
+    fn original_fits(&self, folder: &Path) -> Result<(), RecordFault> {
+        let found = self.store.end_of(self.job, self.run).map_err(|error| RecordFault::unread(folder, error))?;
+        if self.end.is_none() || self.end == found.as_deref() {
+            return Ok(());
+        }
+        Err(RecordFault::file(folder, "its files are not those that job.json has the digest of"))
     }
 
     fn read_setting(&mut self) -> Result<(), RecordFault> {
         let path = self.store.layout().setting(self.job, self.run);
         let first = self.store.first_fact(self.job, self.run);
         let bytes = match self.store.bytes(&path) {
+            // A power cut may take the file, or its bytes, of a Run that has not come to a fact.
+            Ok(bytes) if bytes.is_empty() && first.is_none() => return Ok(()),
             Ok(bytes) => bytes,
-            // A power cut may take the file of a Run that has not come to a fact.
             Err(error) if error.is_not_found() && first.is_none() => return Ok(()),
             Err(error) => return Err(RecordFault::unread(&path, error)),
         };
@@ -156,8 +173,11 @@ impl RunCheck<'_> {
                     return Err(RecordFault { record: record(log.text(), step), ..fault }.at(log.line()));
                 }
             };
-            if self.has_met_end && !matches!(fact.body, FactBody::Resumed { .. }) {
-                return Err(wrong_end(path, log.line()));
+            if self.has_met_end {
+                self.went_on = matches!(fact.body, FactBody::Resumed { .. });
+                if !self.went_on {
+                    return Err(wrong_end(path, log.line()));
+                }
             }
             let kind = fact.body.kind();
             let at = |what: String| {
@@ -166,7 +186,10 @@ impl RunCheck<'_> {
             if let Some(other) = run_of(&fact).filter(|run| *run != self.run) {
                 return Err(at(format!("it is of run {other}: the log is another run's")));
             }
-            self.digests = digests_of(&fact).cloned().or(self.digests.take());
+            match digests_of(&fact) {
+                Some(digests) => self.digests.push(digests.clone()),
+                None => drop(self.digests.drain(..self.digests.len().saturating_sub(1))),
+            }
             let mut state = match machine.take() {
                 Some(machine) => machine,
                 None => state_behind(self.store, self.job, self.run, &fact, states)
@@ -203,13 +226,21 @@ impl RunCheck<'_> {
         let head = &*save.head;
         let Some(path) = self.files.remove(&head.id) else {
             let path = self.store.layout().checkpoint(self.job, self.run, head.step_number, &head.id);
-            self.missing.get_or_insert(path);
+            self.missing.push((path, head.status.is_at_rest()));
             return Ok(());
         };
-        self.no_gap()?;
+        self.note_missing()?;
         let bytes = self.store.bytes(&path).map_err(|error| RecordFault::unread(&path, error))?;
+        if !head.status.is_at_rest() && is_cut_short(&path, &bytes, head, position.clone()) {
+            self.notes
+                .push(RecordFault::file(&path, "it is cut short, as a power cut leaves it: it follows from the log"));
+            return Ok(());
+        }
         let stored = self.store.read_checkpoint(&path).map_err(|error| RecordFault::unread(&path, error))?;
         let messages = save.messages_of(machine.messages());
+        if stored.setting.is_some() {
+            self.setting_fits()?;
+        }
         let is_same = if is_old && stored.log_end.is_none() {
             is_alike(&stored, save, messages, position)
         } else {
@@ -219,7 +250,7 @@ impl RunCheck<'_> {
                 return Err(RecordFault::file(&path, difference(&expected, &bytes)));
             }
             // Without the end of the log it was written by a version without digests of what a Run works with.
-            !head.status.is_at_rest() || stored.log_end.is_some() || self.digests.is_none()
+            !head.status.is_at_rest() || stored.log_end.is_some() || self.digests.is_empty()
         };
         if !is_same {
             return Err(RecordFault::file(&path, "it is not what follows from the log"));
@@ -228,14 +259,19 @@ impl RunCheck<'_> {
         Ok(())
     }
 
-    /// Checks that no checkpoint is missing before one that is there.
-    fn no_gap(&self) -> Result<(), RecordFault> {
-        match &self.missing {
-            Some(path) => {
-                Err(RecordFault::file(path, "it is missing (nothing is lost by that: it follows from the log)"))
+    /// Notes the checkpoints that are missing so far, though the Run went on behind them or has ended.
+    fn note_missing(&mut self) -> Result<(), RecordFault> {
+        for (path, is_at_rest) in self.missing.drain(..) {
+            // That one is synced before the Run ends.
+            if is_at_rest {
+                return Err(RecordFault::file(
+                    &path,
+                    "it is missing (nothing is lost by that: it follows from the log)",
+                ));
             }
-            None => Ok(()),
+            self.notes.push(RecordFault::file(&path, "it is missing, as after a power cut: it follows from the log"));
         }
+        Ok(())
     }
 
     /// Checks what is left when the log is read.
@@ -253,7 +289,7 @@ impl RunCheck<'_> {
                 return Err(RecordFault::file(path, what).at(log.line()));
             }
         }
-        if self.end.is_some() && !self.has_met_end {
+        if self.end.is_some() && !self.has_met_end && !(self.went_on && self.is_open) {
             return Err(wrong_end(path, log.line()));
         }
         if let Some(file) = self.files.values().min() {
@@ -264,7 +300,7 @@ impl RunCheck<'_> {
         }
         let has_ended = machine.is_some_and(|machine| matches!(machine.outstanding(), Action::Stop(_)));
         if has_ended && !self.is_open {
-            self.no_gap()?;
+            self.note_missing()?;
         }
         self.setting_fits()
     }
@@ -290,9 +326,10 @@ impl RunCheck<'_> {
     }
 
     fn setting_fits(&self) -> Result<(), RecordFault> {
-        let Some(digests) = &self.digests else { return Ok(()) };
-        let found = RunDigests::of_setting(&self.setting, digests.lock.clone());
-        if found == *digests {
+        let Some(digests) = self.digests.last() else { return Ok(()) };
+        let found = RunDigests::of_setting(&self.setting, None);
+        let is_same = |of: &RunDigests| (&of.expert, &of.configuration) == (&found.expert, &found.configuration);
+        if self.digests.iter().any(is_same) {
             return Ok(());
         }
         let part = if found.expert == digests.expert { "configuration" } else { "expert" };
