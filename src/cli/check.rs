@@ -1,35 +1,34 @@
 //! `perstack check`: the mistakes that can be found without asking a model or starting a skill.
+//!
+//! This file looks at all parts of the configuration; models and the lock have files of their own, [`findings`] holds what
+//! is found.
+
+mod findings;
+mod lock;
+mod models;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::Args;
-use perstack::config::lockfile::{self, Definition, Lock, LockState};
-use perstack::config::{ConfigError, ContextPlaces, Project, Settings, read_context};
+use perstack::config::lockfile::{self, Definition, Lock};
+use perstack::config::{ContextPlaces, Project, Settings, read_context};
 use perstack::environment::{Environment, is_users_own};
-use perstack::expert::{ContextFile, Expert, ExpertKey, OAuth, SkillSpec};
-use perstack::model_name::ModelName;
-use perstack::provider::http::transport::HttpTransport;
-use perstack::provider::{Provider, ProviderError, find};
+use perstack::expert::{ContextFile, ExpertKey, OAuth, SkillSpec};
 use perstack::proxy::ProxySettings;
 use perstack::redact::Redactor;
-use perstack::runtime::{Connector, FallbackProblem, RunError};
 use perstack::sandbox::Sandbox;
 use perstack::skill::contain::declared_path;
 use perstack::skill::process::KernelAbility;
-use serde::Serialize;
-use tokio::runtime::Runtime;
 
+use self::findings::{Findings, Level};
 use super::closure::Closure;
 use super::failure::Failure;
-use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
 use super::permission_check::{self, StandingPermissions};
 use super::program::{self, StartProblem};
-use super::render::{Paint, json_for, visible};
+use super::render::{Paint, json_for};
 use super::setup::{ProjectNeed, Setup};
-use super::tool_names;
 use super::trust::TrustSummary;
 use super::{Exit, Process};
 
@@ -43,56 +42,6 @@ pub struct CheckArgs {
     config: ConfigArgs,
 }
 
-/// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Level {
-    Ok,
-    /// No matter of right or wrong.
-    Note,
-    /// Worth knowing; the check passes.
-    Warning,
-    /// The check fails.
-    Error,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    level: Level,
-    /// The part of the configuration that it is about.
-    subject: String,
-    message: String,
-}
-
-/// The result of the check in the JSON form.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    ok: bool,
-    findings: &'a [Finding],
-}
-
-/// The findings so far.
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, level: Level, subject: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Finding { level, subject: subject.into(), message: message.into() });
-    }
-
-    fn is_ok(&self) -> bool {
-        self.0.iter().all(|finding| finding.level != Level::Error)
-    }
-
-    /// Adds `Ok` when nothing was found since there were `before` findings.
-    fn ok_unless_more_than(&mut self, before: usize, subject: impl Into<String>, message: impl Into<String>) {
-        if self.0.len() == before {
-            self.add(Level::Ok, subject, message);
-        }
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
     let mut findings = Findings::default();
@@ -101,9 +50,9 @@ pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
         Ok(setup) => check(&setup, process, args.config.place().trust, &mut findings),
     }
     let text = if args.json {
-        json_for(&json(&findings)?, io::stdout().is_terminal()).into_owned()
+        json_for(&findings.to_json()?, io::stdout().is_terminal()).into_owned()
     } else {
-        lines(&findings, Paint::of_stdout(process))
+        findings.to_lines(Paint::of_stdout(process))
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -159,9 +108,9 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     let standing = StandingPermissions::of(setup, project);
     closures(setup, &standing, known, settings, findings);
     trust(setup, summary, findings);
-    provider(setup, settings, findings);
+    models::provider(setup, settings, findings);
     permissions(&standing, known, findings);
-    entries_of(lock, project, findings);
+    lock::entries_of(lock, project, findings);
 }
 
 /// The files that belong to the instructions of experts.
@@ -280,7 +229,7 @@ fn trust(setup: &Setup, summary: Result<Option<TrustSummary>, Failure>, findings
 }
 
 fn delegates(project: &Project, findings: &mut Findings) {
-    let before = findings.0.len();
+    let before = findings.len();
     for cycle in project.cycles() {
         let mut names: Vec<&str> = cycle.iter().map(ExpertKey::as_str).collect();
         names.extend(names.first().copied());
@@ -310,7 +259,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
     let expert = definition.expert;
     for spec in definition.servers() {
         let subject = format!("expert {}, skill {}", expert.key, spec.common().name);
-        let before = findings.0.len();
+        let before = findings.len();
         match spec {
             SkillSpec::McpStdioSkill { command, required_env, .. } => {
                 let replaced = definition.base_command.filter(|_| spec.is_built_in_base()).and_then(<[String]>::first);
@@ -348,73 +297,6 @@ fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findin
     findings.add(Level::Error, subject, message);
 }
 
-/// Checks that a model could be asked, and every fallback. A missing key is only a warning: many CI jobs check without keys.
-fn provider(setup: &Setup, settings: &Settings, findings: &mut Findings) {
-    let transport = match HttpTransport::of_environment(setup.proxy.as_deref(), &setup.environment) {
-        Ok(transport) => Arc::new(transport),
-        Err(error) => return findings.add(Level::Error, "provider", Failure::usage(error).line()),
-    };
-    let connector = Connector {
-        environment: &setup.environment,
-        catalogue: &setup.catalogue,
-        transport: Arc::<HttpTransport>::clone(&transport),
-        is_replay: false,
-    };
-    let connected = match async_runtime() {
-        Ok(runtime) => connect(setup, settings, &connector, &runtime, &transport),
-        Err(failure) => return findings.add(Level::Error, "provider", failure.line()),
-    };
-    let has_key = connected.is_ok();
-    match connected {
-        Ok(provider) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
-        Err(error) => {
-            let level = if error.is_about_environment() { Level::Warning } else { Level::Error };
-            findings.add(level, "provider", Failure::usage(error).line());
-        }
-    }
-    for expert in setup.project.iter().flat_map(|project| project.experts.values()) {
-        for model in settings.fallbacks_of(expert) {
-            fallback(expert, model, settings, &connector, has_key, findings);
-        }
-    }
-}
-
-/// Builds the provider that a run would ask. Nothing is sent to a model; where no key is set, a local server is looked
-/// for, as a run would.
-fn connect(
-    setup: &Setup,
-    settings: &Settings,
-    connector: &Connector<'_>,
-    runtime: &Runtime,
-    transport: &HttpTransport,
-) -> Result<Provider, ProviderError> {
-    let setting = &settings.provider_setting;
-    let name = runtime.block_on(find(settings.provider, setting, &setup.environment, transport))?;
-    connector.provider(name, setting)
-}
-
-/// Checks one fallback. Without its key it would be of no use when it is needed; only where not even the first provider's
-/// key is there, keys are kept out of the check on purpose.
-fn fallback(
-    expert: &Expert,
-    model: &ModelName,
-    settings: &Settings,
-    connector: &Connector<'_>,
-    has_key: bool,
-    findings: &mut Findings,
-) {
-    let subject = format!("expert {}, fallback {model}", expert.key);
-    match connector.fallback(model, settings) {
-        Ok(_) => findings.add(Level::Ok, subject, "it can be used"),
-        Err(problem) => {
-            let is_kept_out = matches!(&problem, FallbackProblem::Provider(error) if error.is_about_environment());
-            let level = if is_kept_out && !has_key { Level::Warning } else { Level::Error };
-            let (expert, model) = (expert.key.clone(), model.clone());
-            findings.add(level, subject, Failure::from(RunError::Fallback { expert, model, source: problem }).line());
-        }
-    }
-}
-
 /// The calls that experts may make, and patterns that name no tool.
 fn permissions(standing: &StandingPermissions<'_>, lock: Option<&Lock>, findings: &mut Findings) {
     let project = standing.project;
@@ -426,116 +308,5 @@ fn permissions(standing: &StandingPermissions<'_>, lock: Option<&Lock>, findings
     }
     for line in permission_check::unknown_names(project, lock) {
         findings.add(Level::Warning, "permissions", line);
-    }
-}
-
-fn entries_of(lock: Result<Option<Lock>, ConfigError>, project: &Project, findings: &mut Findings) {
-    let subject = lockfile::FILE_NAME;
-    match lock {
-        Err(error) => findings.add(Level::Error, subject, Failure::usage(error).line()),
-        Ok(None) => findings.add(Level::Ok, subject, "there is none: every run starts its skills"),
-        Ok(Some(lock)) => entries(&lock, project, findings),
-    }
-}
-
-fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
-    let subject = lockfile::FILE_NAME;
-    let before = findings.0.len();
-    let renew = "run `perstack install` to renew it";
-    for expert in project.experts.values() {
-        server_tools(lock, Definition::new(expert, project.base_skill_command.as_deref()), findings);
-        match lock.expert(&Definition::new(expert, project.base_skill_command.as_deref())) {
-            LockState::Fresh(_) => {}
-            LockState::Stale { reason } => {
-                findings.add(Level::Error, subject, format!("stale for expert {} ({reason}): {renew}", expert.key));
-            }
-            LockState::Missing => {
-                findings.add(Level::Error, subject, format!("no entry for expert {}: {renew}", expert.key));
-            }
-        }
-    }
-    let is_defined = |key: &str| project.experts.values().any(|expert: &Expert| expert.key.as_str() == key);
-    for key in lock.experts.keys().filter(|key| !is_defined(key)) {
-        findings.add(Level::Warning, subject, format!("has an entry for {key}, which is not defined: {renew}"));
-    }
-    for line in tool_names::unknown_to_lock(project, lock) {
-        findings.add(Level::Warning, subject, line);
-    }
-    findings.ok_unless_more_than(before, subject, "fresh");
-}
-
-/// The names that fit no tool of a server, and the tools that are left out, as far as the lock knows the server's tools.
-fn server_tools(lock: &Lock, definition: Definition<'_>, findings: &mut Findings) {
-    let expert = &definition.expert.key;
-    let Some(entry) = lock.experts.get(expert.as_str()) else { return };
-    let subject = format!("expert {expert}");
-    for spec in definition.servers() {
-        for line in entry.unmatched(spec) {
-            findings.add(Level::Error, subject.as_str(), line);
-        }
-        for line in entry.left_out(&spec.common().name) {
-            findings.add(Level::Warning, subject.as_str(), line.as_str());
-        }
-    }
-}
-
-fn json(findings: &Findings) -> Result<String, Failure> {
-    let report = Report { ok: findings.is_ok(), findings: &findings.0 };
-    serde_json::to_string_pretty(&report).map(|text| text + "\n").map_err(Failure::other)
-}
-
-fn lines(findings: &Findings, paint: Paint) -> String {
-    let line = |Finding { level, subject, message }: &Finding| {
-        let mark = match level {
-            Level::Ok => paint.green("✓"),
-            Level::Note => paint.dim("·"),
-            Level::Warning => paint.yellow("!"),
-            Level::Error => paint.red("✗"),
-        };
-        format!("{mark} {}: {}\n", visible(subject), visible(message))
-    };
-    findings.0.iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn findings() -> Findings {
-        let mut findings = Findings::default();
-        findings.add(Level::Ok, "configuration", "p.toml defines 1 expert");
-        findings.add(Level::Warning, "delegates", "a → b\u{1b}[31m → a");
-        findings
-    }
-
-    #[test]
-    fn findings_are_a_line_each() {
-        let mut findings = findings();
-        assert!(findings.is_ok());
-        findings.add(Level::Error, "expert a, skill s", "the variable X is not set");
-        assert!(!findings.is_ok());
-        assert_eq!(
-            lines(&findings, Paint::plain()),
-            "✓ configuration: p.toml defines 1 expert\n! delegates: a → b\\x1b[31m → a\n\
-             ✗ expert a, skill s: the variable X is not set\n"
-        );
-    }
-
-    #[test]
-    fn json_shows_if_all_is_well() {
-        let mut findings = findings();
-        findings.0.truncate(1);
-        insta::assert_snapshot!(json(&findings).unwrap(), @r#"
-        {
-          "ok": true,
-          "findings": [
-            {
-              "level": "ok",
-              "subject": "configuration",
-              "message": "p.toml defines 1 expert"
-            }
-          ]
-        }
-        "#);
     }
 }
