@@ -2,35 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use perstack::hex::digits;
 use perstack::runtime::history::{self, JobSelector, RecordFault, Verification};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Answer, Gate, Provider, Test, call};
-
-fn append(id: &str, word: &str) -> Answer {
-    Answer::calls([call(id, "appendTextFile", json!({"path": "owls.txt", "text": word}))])
-}
-
-/// A job that was killed while it waited for its third answer: two steps are done.
-fn killed() -> Test {
-    let gate = Gate::new();
-    let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers([
-        append("c1", "a"),
-        append("c2", "b"),
-        Answer::hang_up().delay(&gate),
-    ]);
-    let running = test.spawn(["run", "librarian", "Count owls.", "--job-id", "nest"]);
-    running.wait_for_request(3);
-    running.poll(Duration::from_millis(1), || test.storage().checkpoints().len() == 2);
-    running.kill();
-    running.finish();
-    gate.open();
-    test
-}
+use crate::recovery::{append, killed};
+use crate::support::{Answer, Provider, Test};
 
 /// A job that ended after a tool's call.
 fn finished() -> Test {

@@ -74,16 +74,22 @@ fn what_was_read_is_recorded_and_a_changed_file_is_used_on_resume_and_recorded()
     assert!(now[0]["digest"] != first[0]["digest"] && resumed.to_string().contains("Mice first."));
 }
 
-#[test]
-fn a_killed_run_goes_on_with_the_changed_file_and_its_record_can_be_read() {
+/// A job of one whole step that was killed while it waited for its second answer.
+fn killed_in_its_second_step(test: Test) -> Test {
     let gate = Gate::new();
-    let test = librarian("Owls first.")
+    let test = test
         .answers([Answer::calls([call("c1", "todo", json!({"newTodos": ["look"]}))]), Answer::hang_up().delay(&gate)]);
     let running = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
     running.wait_for_request(2);
     running.signal(Signal::KILL);
     running.finish();
     gate.open();
+    test
+}
+
+#[test]
+fn a_killed_run_goes_on_with_the_changed_file_and_its_record_can_be_read() {
+    let test = killed_in_its_second_step(librarian("Owls first."));
     fs::write(test.workspace().join("AGENTS.md"), "Mice first.").unwrap();
     test.server().script([Answer::text("Done."), Answer::text("More.")]);
     let ran = test.run(["resume", "nest", "--output", "jsonl"]).assert_code(0);
@@ -141,14 +147,7 @@ fn a_file_or_skill_that_is_gone_leaves_the_instruction() {
 
 #[test]
 fn a_run_that_was_taken_over_is_continued_with_the_files_that_it_was_taken_over_with() {
-    let gate = Gate::new();
-    let test = two_files()
-        .answers([Answer::calls([call("c1", "todo", json!({"newTodos": ["look"]}))]), Answer::hang_up().delay(&gate)]);
-    let running = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
-    running.wait_for_request(2);
-    running.signal(Signal::KILL);
-    running.finish();
-    gate.open();
+    let test = killed_in_its_second_step(two_files());
     let style = test.workspace().join("STYLE.md");
     fs::remove_file(&style).unwrap();
     test.server().script(["Done.", "More.", "All."].map(Answer::text));

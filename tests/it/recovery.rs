@@ -13,7 +13,7 @@ use crate::support::signpost::Signpost;
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::support::{Answer, Gate, Provider, Test, call};
 
-fn append(id: &str, word: &str) -> Answer {
+pub fn append(id: &str, word: &str) -> Answer {
     Answer::calls([call(id, "appendTextFile", json!({"path": "owls.txt", "text": word}))])
 }
 
@@ -29,7 +29,7 @@ fn owls(test: &Test) -> String {
 }
 
 /// A job that was killed while it waited for its third answer: two steps are done.
-fn killed() -> Test {
+pub fn killed() -> Test {
     let gate = Gate::new();
     let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers([
         append("c1", "a"),
