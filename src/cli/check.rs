@@ -7,12 +7,13 @@ mod findings;
 mod lock;
 mod models;
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use clap::Args;
 use perstack::config::lockfile::{self, Definition, Lock};
-use perstack::config::{ContextPlaces, Project, Settings, read_context};
+use perstack::config::{AgentSkill, ContextPlaces, Project, Settings, read_context};
 use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{ContextFile, ExpertKey, OAuth, SkillSpec};
 use perstack::proxy::ProxySettings;
@@ -94,7 +95,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
     context_files(setup, project, findings);
-    agent_skills(setup, project, findings);
+    let agent_skills = agent_skills(setup, project, findings);
     let summary = super::trust::summary(setup, process, trust_flag);
     let is_trusted = matches!(&summary, Ok(Some(summary)) if summary.is_trusted);
     let settings = if is_trusted { setup.trusted_settings() } else { &setup.settings };
@@ -106,7 +107,9 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     let lock = lockfile::read(&lockfile::find(&project.path));
     let known = lock.as_ref().ok().and_then(Option::as_ref);
     let standing = StandingPermissions::of(setup, project);
-    closures(setup, &standing, known, settings, findings);
+    let proxies = ProxySettings::settle(setup.proxy.as_deref(), &setup.environment);
+    let rules = setup.sandbox_rules(settings, &proxies);
+    closures(&Closure { permissions: &standing, lock: known, rules, agent_skills: &agent_skills }, findings);
     trust(setup, summary, findings);
     models::provider(setup, settings, findings);
     permissions(&standing, known, findings);
@@ -135,8 +138,9 @@ fn context_files(setup: &Setup, project: &Project, findings: &mut Findings) {
     }
 }
 
-/// The Agent Skills of experts.
-fn agent_skills(setup: &Setup, project: &Project, findings: &mut Findings) {
+/// The Agent Skills of experts; they are returned as far as they are right.
+fn agent_skills(setup: &Setup, project: &Project, findings: &mut Findings) -> HashMap<ExpertKey, Vec<AgentSkill>> {
+    let mut all = HashMap::new();
     for expert in project.experts.values() {
         let subject = format!("expert {}, agentSkills", expert.key);
         let found = match setup.agent_skills(expert) {
@@ -153,7 +157,9 @@ fn agent_skills(setup: &Setup, project: &Project, findings: &mut Findings) {
         for note in found.notes {
             findings.add(Level::Warning, subject.as_str(), note);
         }
+        all.insert(expert.key.clone(), found.skills);
     }
+    all
 }
 
 /// The containment that a run would have, and the paths of skills' lists that are not there.
@@ -187,16 +193,8 @@ fn sandbox(setup: &Setup, settings: &Settings, findings: &mut Findings) {
 }
 
 /// Everything that each expert can do, by itself and through others.
-fn closures(
-    setup: &Setup,
-    permissions: &StandingPermissions<'_>,
-    lock: Option<&Lock>,
-    settings: &Settings,
-    findings: &mut Findings,
-) {
-    let proxies = ProxySettings::settle(setup.proxy.as_deref(), &setup.environment);
-    let closure = Closure { permissions, lock, rules: setup.sandbox_rules(settings, &proxies) };
-    for expert in permissions.project.experts.values() {
+fn closures(closure: &Closure<'_>, findings: &mut Findings) {
+    for expert in closure.permissions.project.experts.values() {
         findings.add(Level::Note, format!("expert {}", expert.key), closure.line(expert));
     }
 }

@@ -1,12 +1,13 @@
 //! [`Closure`]: everything that an expert can do, by its own skills and by the experts that it can delegate to. `check` shows
 //! it. It is put together from what is declared, from permissions and from the rules of containment; nothing is started.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use perstack::config::AgentSkill;
 use perstack::config::lockfile::Lock;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::permission::{PermissionRules, PermissionVerdict};
-use perstack::runtime::SandboxRules;
+use perstack::runtime::{SandboxRules, with_agent_skills};
 use perstack::skill::declare;
 use perstack::tool::{ToolHints, ToolKind, ToolSpec};
 
@@ -18,6 +19,8 @@ pub struct Closure<'a> {
     /// The tools of servers, as far as they are known.
     pub lock: Option<&'a Lock>,
     pub rules: SandboxRules<'a>,
+    /// The Agent Skills of experts, as far as they are right.
+    pub agent_skills: &'a HashMap<ExpertKey, Vec<AgentSkill>>,
 }
 
 impl<'a> Closure<'a> {
@@ -85,7 +88,7 @@ impl<'a> Closure<'a> {
                     found.files = found.files.max(Files::reached_by(&rules, files));
                     if let Some(leave) = Leave::to_call(&rules, &commands) {
                         found.commands = Some(leave);
-                        self.add_program(spec, "exec", leave, &mut found);
+                        self.add_commands(expert, spec, "exec", leave, &mut found);
                     }
                 }
                 // It is started in any case, and acts by itself.
@@ -112,13 +115,19 @@ impl<'a> Closure<'a> {
             if !matches!(found.commands, Some(Leave::Free)) {
                 let usual = SkillSpec::base();
                 let base = expert.skills.values().find(|spec| spec.is_base()).unwrap_or(&usual);
-                self.add_program(base, "verify", Leave::Free, &mut found);
+                self.add_commands(expert, base, "verify", Leave::Free, &mut found);
             }
         }
         if !expert.provider_tools.is_empty() {
             found.others.push(format!("use {} of the provider", expert.provider_tools.join(", ")));
         }
         found
+    }
+
+    /// Adds what commands can do: besides what the base skill gives its programs, the Agent Skills of the expert.
+    fn add_commands(&self, expert: &Expert, base: &SkillSpec, name: &str, leave: Leave, found: &mut Abilities) {
+        let skills = self.agent_skills.get(&expert.key).map(Vec::as_slice).unwrap_or_default();
+        self.add_program(&with_agent_skills(base, skills, self.rules.workspace), name, leave, found);
     }
 
     /// Adds what the programs of a skill, which are started with this leave, can do by the rules that they are started with.

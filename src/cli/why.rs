@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use perstack::address::endpoint_fault;
+use perstack::config::AgentSkill;
 use perstack::domain_list::{DomainList, NetworkTarget, domain_fault};
 use perstack::expert::{Expert, SkillSpec};
 use perstack::proxy::ProxySettings;
-use perstack::runtime::{SandboxRules, programs_of};
-use perstack::skill::contain::{FileAccess, Programs, declared_path};
+use perstack::runtime::{SandboxRules, programs_of, with_agent_skills};
+use perstack::skill::contain::{FileAccess, PathRule, Programs, declared_path};
 
 use super::completions::candidates;
 use super::failure::Failure;
@@ -87,13 +88,15 @@ impl Decision {
 pub fn run(args: &WhyArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, false);
-    let (expert, spec) = skill(&setup, &args.skill, args.expert.as_deref())?;
+    let meant = Meant::find(&setup, &args.skill, args.expert.as_deref())?;
+    let (expert, common) = (meant.expert, meant.declared.common());
     let asked = Asked::read(&args.target, &process.folder, &setup);
     let summary = super::trust::summary(&setup, process, args.config.place().trust)?;
     let is_trusted = summary.is_some_and(|summary| summary.is_trusted);
     let settings = if is_trusted { setup.trusted_settings() } else { &setup.settings };
     let proxies = ProxySettings::settle(setup.proxy.as_deref(), &setup.environment);
-    let question = Question { setup: &setup, rules: setup.sandbox_rules(settings, &proxies), spec, write: args.write };
+    let question =
+        Question { setup: &setup, rules: setup.sandbox_rules(settings, &proxies), meant: &meant, write: args.write };
     let decision = question.decide(&asked);
     let verb = match (&asked, question.access(&asked)) {
         (Asked::Host(_), _) | (_, FileAccess::Connect) => "connect to",
@@ -105,10 +108,10 @@ pub fn run(args: &WhyArgs, process: &Process) -> Result<Exit, Failure> {
         Asked::Host(target) => target.to_string(),
     };
     let may = if decision.is_allowed { "may" } else { "may not" };
-    let name = &spec.common().name;
+    let name = &common.name;
     let mut text = visible(&format!("skill {name} {may} {verb} {thing}: {}", decision.reason)) + "\n";
     if let Some(remedy) = &decision.remedy {
-        let is_given_some = !spec.common().access.is_empty() || spec.allowed_domains().is_some();
+        let is_given_some = !common.access.is_empty() || meant.declared.allowed_domains().is_some();
         let besides = if is_given_some { ", besides what its lists have" } else { "" };
         let place =
             format!("to allow it, add {remedy} to skill {name} of expert {} in perstack.toml{besides}", expert.key);
@@ -122,26 +125,62 @@ pub fn run(args: &WhyArgs, process: &Process) -> Result<Exit, Failure> {
     }
 }
 
-/// The skill of this name: that of the named expert, or of the only expert that has one, or one that all have alike.
-fn skill<'a>(setup: &'a Setup, name: &str, expert: Option<&str>) -> Result<(&'a Expert, &'a SkillSpec), Failure> {
-    let project = setup.project.as_ref().context("there is no configuration").map_err(Failure::usage)?;
-    let experts: Vec<&Expert> = match expert {
-        Some(key) => vec![project.expert(key).map_err(Failure::usage)?],
-        None => project.experts.values().collect(),
-    };
-    let found: Vec<_> = experts.iter().filter_map(|expert| Some((*expert, expert.skills.get(name)?))).collect();
-    let Some(first) = found.first().copied() else {
-        let mut names: Vec<&str> = experts.iter().flat_map(|expert| expert.skills.keys().map(String::as_str)).collect();
-        names.sort_unstable();
-        names.dedup();
-        return Err(Failure::usage(anyhow!("there is no skill {name:?}")).help(format!("skills: {}", names.join(", "))));
-    };
-    if found.iter().any(|(_, spec)| *spec != first.1) {
-        let experts: Vec<&str> = found.iter().map(|(expert, _)| expert.key.as_str()).collect();
-        return Err(Failure::usage(anyhow!("several experts have a skill {name:?}, and not the same"))
-            .help(format!("name one by --expert: {}", experts.join(", "))));
+/// The skill that is asked about.
+struct Meant<'a> {
+    expert: &'a Expert,
+    /// As the configuration has it.
+    declared: &'a SkillSpec,
+    /// With what its programs get besides.
+    spec: SkillSpec,
+    /// The Agent Skills whose folders commands get; none of another skill.
+    agent_skills: Vec<AgentSkill>,
+}
+
+impl<'a> Meant<'a> {
+    /// The skill of this name: that of the named expert, or of the only expert that has one, or one that all have alike.
+    fn find(setup: &'a Setup, name: &str, expert: Option<&str>) -> Result<Self, Failure> {
+        let project = setup.project.as_ref().context("there is no configuration").map_err(Failure::usage)?;
+        let experts: Vec<&Expert> = match expert {
+            Some(key) => vec![project.expert(key).map_err(Failure::usage)?],
+            None => project.experts.values().collect(),
+        };
+        let found = experts.iter().filter_map(|expert| Some(Self::of(setup, expert, expert.skills.get(name)?)));
+        let mut found: Vec<Self> = found.collect::<Result<_, Failure>>()?;
+        let Some(first) = found.first() else {
+            let skills = experts.iter().flat_map(|expert| expert.skills.keys().map(String::as_str));
+            let mut names: Vec<&str> = skills.collect();
+            names.sort_unstable();
+            names.dedup();
+            let failure = Failure::usage(anyhow!("there is no skill {name:?}"));
+            return Err(failure.help(format!("skills: {}", names.join(", "))));
+        };
+        if found.iter().any(|other| other.spec != first.spec) {
+            let experts: Vec<&str> = found.iter().map(|other| other.expert.key.as_str()).collect();
+            return Err(Failure::usage(anyhow!("several experts have a skill {name:?}, and not the same"))
+                .help(format!("name one by --expert: {}", experts.join(", "))));
+        }
+        Ok(found.swap_remove(0))
     }
-    Ok(first)
+
+    /// # Errors
+    /// An Agent Skill of the expert that is not there or is not right: its run would not begin either.
+    fn of(setup: &Setup, expert: &'a Expert, declared: &'a SkillSpec) -> Result<Self, Failure> {
+        let is_replaced = setup.project.as_ref().is_some_and(|project| project.base_skill_command.is_some());
+        let runs_commands = declared.is_built_in_base() && !is_replaced;
+        let agent_skills =
+            if runs_commands { setup.agent_skills(expert).map_err(Failure::usage)?.skills } else { Vec::new() };
+        let spec = with_agent_skills(declared, &agent_skills, &setup.workspace);
+        Ok(Self { expert, declared, spec, agent_skills })
+    }
+
+    /// The list or the Agent Skill by which a path may be read.
+    fn reads(&self, path: &Path) -> String {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        match self.agent_skills.iter().find(|skill| path.starts_with(&skill.folder)) {
+            Some(skill) => format!("the folder of the Agent Skill {} ({})", skill.name, skill.shown),
+            None => PathRule::Reads.to_string(),
+        }
+    }
 }
 
 impl Asked {
@@ -172,7 +211,7 @@ fn host(text: &str) -> Option<NetworkTarget> {
 struct Question<'a> {
     setup: &'a Setup,
     rules: SandboxRules<'a>,
-    spec: &'a SkillSpec,
+    meant: &'a Meant<'a>,
     write: bool,
 }
 
@@ -188,7 +227,8 @@ impl Question<'_> {
 
     fn decide(&self, asked: &Asked) -> Decision {
         let base_command = self.setup.project.as_ref().and_then(|project| project.base_skill_command.as_deref());
-        let Some(programs) = programs_of(self.spec, base_command, self.rules) else {
+        let spec = &self.meant.spec;
+        let Some(programs) = programs_of(spec, base_command, self.rules) else {
             return self.without_programs(asked);
         };
         match (programs, asked) {
@@ -201,7 +241,7 @@ impl Question<'_> {
             (Programs::Unconnected(invalid), _) => Decision::refused(invalid.to_string()),
             (Programs::Contained(containment), Asked::Path(path)) => {
                 let access = self.access(asked);
-                if access == FileAccess::Change && self.spec.is_built_in_base() && self.setup.protects(path) {
+                if access == FileAccess::Change && spec.is_built_in_base() && self.setup.protects(path) {
                     let kept =
                         "it decides what later runs do; the file tools refuse it, and a command's change is put back";
                     return Decision::refused(format!("a protected file: {kept}"));
@@ -211,6 +251,7 @@ impl Question<'_> {
                     _ if decision.is_kept => {
                         Decision::refused("records of jobs and hooks of git are kept from changes")
                     }
+                    (Some(PathRule::Reads), _) => Decision::allowed(self.meant.reads(path)),
                     (Some(rule), _) => Decision::allowed(rule.to_string()),
                     (None, Some(grant)) => {
                         Decision::refused(format!("a place of secrets: {}", grant.shown())).with_remedy(decision.remedy)
@@ -219,9 +260,9 @@ impl Question<'_> {
                         .with_remedy(decision.remedy),
                 }
             }
-            (Programs::Contained(_), Asked::Host(target)) => match self.rules.enforced_list(self.spec) {
+            (Programs::Contained(_), Asked::Host(target)) => match self.rules.enforced_list(spec) {
                 Some(list) => listed(list, target),
-                None if self.spec.allowed_domains().is_some() => {
+                None if spec.allowed_domains().is_some() => {
                     Decision::allowed("its allowedDomains is not enforced on this system")
                 }
                 None => Decision::allowed("it has no allowedDomains, so that the network is open to it"),
@@ -231,7 +272,7 @@ impl Question<'_> {
 
     /// The decision on a skill that starts nothing on this machine.
     fn without_programs(&self, asked: &Asked) -> Decision {
-        match (self.spec, asked) {
+        match (self.meant.declared, asked) {
             (SkillSpec::McpSseSkill { .. }, Asked::Path(_)) => {
                 Decision::refused("its server runs elsewhere, and has no files of this machine")
             }

@@ -30,7 +30,7 @@ pub use options::{
     AccountEnd, AccountUse, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION,
 };
 pub use recorded_job::{PartInput, RecordedJob};
-pub use tools::containment::SandboxRules;
+pub use tools::containment::{SandboxRules, with_agent_skills};
 pub use tools::servers::programs_of;
 
 /// Runs a new job: `input.expert` on `input.query`.

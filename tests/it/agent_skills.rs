@@ -187,6 +187,27 @@ fn a_changed_script_is_a_change_of_what_was_agreed_to() {
 }
 
 #[test]
+fn the_use_of_the_users_own_skills_is_shown_and_not_refused() {
+    let shown = |items: &str, is_projects: bool| {
+        let test = if is_projects { project(".agents/skills") } else { Test::new() }.toml(&toml(items));
+        let folder = test.root().join("home/.agents/skills/count-birds");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("SKILL.md"), SKILL).unwrap();
+        test.run(["trust", "--show"]).assert_code(0).stdout
+    };
+    for (items, is_projects, line) in [
+        ("[\"*\"]", true, "lets expert librarian use all your own Agent Skills (*)"),
+        ("[\"count-birds\"]", false, "lets expert librarian use your own Agent Skill (count-birds)"),
+    ] {
+        let shown = shown(items, is_projects);
+        assert!(shown.contains(line) && !shown.contains("refused"), "{shown}");
+    }
+    neighbour("a name that is the project's, as one of the user's is not reached by it");
+    let shown = shown("[\"count-birds\"]", true);
+    assert!(shown.contains("has the skill count-birds") && !shown.contains("your own"), "{shown}");
+}
+
+#[test]
 fn a_changed_description_is_used_on_resume() {
     let test = project(".agents/skills").answers([Answer::text("One."), Answer::text("Two."), Answer::text("Three.")]);
     test.run(["run", "librarian", "q"]).assert_code(0);

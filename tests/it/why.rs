@@ -125,6 +125,40 @@ fn refused_things_are_shown_with_the_line_that_would_allow_them() {
 }
 
 #[test]
+fn commands_may_read_the_agent_skills_of_their_own_expert() {
+    let place = Place::new();
+    let (home, skill) = (place.home.path().canonicalize().unwrap(), place.home.path().join("skills/owls"));
+    fs::create_dir_all(&skill).unwrap();
+    fs::write(skill.join("SKILL.md"), "---\nname: owls\ndescription: Counts owls.\n---\n").unwrap();
+    let toml = "[experts.keeper]\ninstruction = \"You keep.\"\nagentSkills = [\"~/skills\"]\n\n\
+                [experts.visitor]\ninstruction = \"You visit.\"\n";
+    let test = Test::new().toml(toml).env("HOME", home.to_str().unwrap());
+    let why = |expert, path: &str, flag| test.run(["why", "@perstack/base", "--expert", expert, path, flag]);
+    let file = "~/skills/owls/SKILL.md";
+    let ran = why("keeper", file, "--trust").assert_code(0);
+    assert!(ran.stdout.contains("the folder of the Agent Skill owls"), "{}", ran.stdout);
+    why("keeper", file, "--write").assert_code(1);
+    why("keeper", "~/skills", "--trust").assert_code(1);
+    let ran = why("visitor", file, "--trust").assert_code(1);
+    assert!(ran.stdout.contains("add reads = [\"~/skills/owls/SKILL.md\"]"), "{}", ran.stdout);
+    let ran = test.run(["why", "@perstack/base", file]).assert_code(2);
+    assert!(ran.stderr.contains("and not the same") && ran.stderr.contains("keeper, visitor"), "{}", ran.stderr);
+    let checked = test.run(["check", "--trust"]).stdout;
+    let can = |expert: &str| {
+        let subject = format!("expert {expert}: can:");
+        checked.lines().find(|line| line.contains(&subject)).unwrap_or_else(|| panic!("{checked}")).to_owned()
+    };
+    let read = format!("read {}/skills/owls (exec)", home.display());
+    assert!(can("keeper").contains(&read), "{checked}");
+    assert!(!can("visitor").contains("skills"), "{checked}");
+    // An expert whose skill is gone does not begin; that other one is as it was.
+    fs::remove_dir_all(&skill).unwrap();
+    let ran = why("keeper", file, "--trust").assert_code(2);
+    assert!(ran.stderr.contains("there is no SKILL.md"), "{}", ran.stderr);
+    why("visitor", file, "--trust").assert_code(1);
+}
+
+#[test]
 fn a_skill_has_to_be_meant_by_its_name() {
     let place = Place::new();
     let ran = place.why(&["web", "exa.ai"]).assert_code(2);

@@ -98,6 +98,13 @@ pub(super) fn is_path(text: &str) -> bool {
     text.contains('/') && is_homes && !text.contains(['*', '?', '\\', '\0']) && !text.contains("://")
 }
 
+/// Returns true for an item that may lead to skills of the user's usual folders: `*`, and a name that is in none of the
+/// project's.
+pub(super) fn may_be_users(item: &str, root: &Path) -> bool {
+    let is_in = |folder: &str| root.join(folder).join(item).join(SKILL_FILE).exists();
+    item == ALL || (!is_path(item) && !PROJECT_FOLDERS.into_iter().any(is_in))
+}
+
 /// The reason why a text is no name of a skill, by the format's rules.
 fn name_problem(name: &str) -> Option<String> {
     let is_lower = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');

@@ -66,6 +66,7 @@ impl TrustInputs<'_> {
             parts.extend(self.limits());
             parts.extend(self.context_files());
             parts.extend(self.agent_skills());
+            parts.extend(self.users_skills());
         }
         DangerousParts::new(parts)
     }
@@ -257,6 +258,20 @@ impl TrustInputs<'_> {
                     )
                 }));
             }
+        }
+        parts
+    }
+
+    /// The user's own Agent Skills that experts may have. They are the user's, so that nothing is refused.
+    fn users_skills(&self) -> Vec<TrustPart> {
+        let mut parts = Vec::new();
+        for expert in self.project.experts.values() {
+            let items = expert.agent_skills.iter().filter(|item| agent_skills::may_be_users(item, self.root()));
+            parts.extend(items.map(|item| {
+                let which = if item == "*" { "all your own Agent Skills" } else { "your own Agent Skill" };
+                let text = format!("lets expert {} use {which} ({item})", expert.key);
+                TrustPart { experts: vec![expert.key.clone()], ..part(PartKind::Access, text, "") }
+            }));
         }
         parts
     }

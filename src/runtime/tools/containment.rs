@@ -1,9 +1,10 @@
 //! The programs of a skill that are contained, by the setting of the job and the skill's declaration. Called where skills
 //! are opened; what containment keeps from a program is the skill layer's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::AgentSkill;
 use crate::config::trust::is_found_beneath;
 use crate::domain_list::DomainList;
 use crate::environment::Environment;
@@ -118,6 +119,18 @@ impl<'a> SandboxRules<'a> {
             Err(invalid) => Programs::Unconnected(invalid),
         }
     }
+}
+
+/// The base skill with what its commands get with Agent Skills: the right to read their folders. Those in the workspace they
+/// have already, and could have put a link to elsewhere in their place.
+pub fn with_agent_skills(base: &SkillSpec, skills: &[AgentSkill], workspace: &Path) -> SkillSpec {
+    let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
+    let is_elsewhere =
+        |folder: &&PathBuf| !folder.starts_with(&workspace) && folder.canonicalize().is_ok_and(|real| real == **folder);
+    let folders = skills.iter().map(|skill| &skill.folder).filter(is_elsewhere);
+    let mut base = base.clone();
+    base.common_mut().access.reads.extend(folders.map(|folder| folder.display().to_string()));
+    base
 }
 
 /// The notices with the hosts of decisions masked: a program chooses them, and may put into one what it was given. Other texts

@@ -1,7 +1,6 @@
 //! [`ToolsetBuilder`]: opens the skills of an expert. Servers are started all at once, before anything is added, and
 //! added in the order of the configuration, so that the same tool wins whichever server is up first.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,7 @@ use crate::runtime::job::backends::JobBackends;
 use crate::runtime::options::{CassetteMode, Options, VERSION};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopSignal;
-use crate::runtime::tools::containment::{self, SandboxRules, masked};
+use crate::runtime::tools::containment::{self, SandboxRules, masked, with_agent_skills};
 use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
@@ -157,10 +156,8 @@ pub struct ToolsetBuilder<'a> {
     is_delegate: bool,
     runs_nothing: bool,
     setup: Arc<ServerSetup>,
-    /// Its Agent Skills, where a job has loaded them.
+    /// Its Agent Skills, once they are loaded.
     agent_skills: Option<Vec<AgentSkill>>,
-    /// The folders of its Agent Skills outside of the workspace, whose scripts its commands may run.
-    skill_folders: Vec<String>,
     toolset: Toolset,
 }
 
@@ -202,7 +199,6 @@ impl<'a> ToolsetBuilder<'a> {
             runs_nothing: false,
             setup: Arc::new(setup),
             agent_skills: None,
-            skill_folders: Vec::new(),
             toolset,
         }
     }
@@ -249,15 +245,13 @@ impl<'a> ToolsetBuilder<'a> {
         }
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
-        let agent_skills = match self.agent_skills.take() {
-            Some(skills) => skills,
-            None => self.options.agent_skills(self.expert)?.skills,
-        };
-        self.skill_folders = folders_to_read(&agent_skills, &self.options.workspace);
+        if self.agent_skills.is_none() {
+            self.agent_skills = Some(self.options.agent_skills(self.expert)?.skills);
+        }
         self.toolset.verifier = self.verifier()?;
         let servers = self.start_servers()?;
         let mut opened = servers.wait(&self.cancel).await?;
-        if let Err(error) = self.add_skills(&mut opened).and_then(|()| self.add_agent_skills(agent_skills)) {
+        if let Err(error) = self.add_skills(&mut opened).and_then(|()| self.add_agent_skills()) {
             close(&self.toolset.skills).await;
             close_all(skills(opened)).await;
             return Err(error);
@@ -334,7 +328,8 @@ impl<'a> ToolsetBuilder<'a> {
         Ok(())
     }
 
-    fn add_agent_skills(&mut self, skills: Vec<AgentSkill>) -> Result<(), RunError> {
+    fn add_agent_skills(&mut self) -> Result<(), RunError> {
+        let skills = self.agent_skills.take().unwrap_or_default();
         if self.runs_nothing && !skills.is_empty() {
             let names: Vec<&str> = skills.iter().map(|skill| skill.name.as_str()).collect();
             self.declare(vec![agent_skills::tool(&names)], NameClaim::Base);
@@ -370,8 +365,8 @@ impl<'a> ToolsetBuilder<'a> {
     /// files.
     fn programs(&self, name: &str, spec: &SkillSpec) -> (Programs, Warn) {
         let notices = self.toolset.notices.for_skill(name);
-        let mut spec = spec.clone();
-        spec.common_mut().access.reads.extend(self.skill_folders.iter().cloned());
+        let skills = self.agent_skills.as_deref().unwrap_or_default();
+        let spec = with_agent_skills(spec, skills, &self.options.workspace);
         let programs = SandboxRules::new(self.options, &self.setup.network.proxy, self.setup.learning.as_ref())
             .commands(&spec, &masked(&notices, &self.setup.network.redactor));
         (programs, Arc::new(move |message| notices(SkillNotice::Warning { message })))
@@ -402,15 +397,6 @@ impl<'a> ToolsetBuilder<'a> {
     fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
         self.toolset.skills.declare(tools, claim);
     }
-}
-
-/// The folders of `skills` that commands are given access to. Those in the workspace they have already, and could have put
-/// a link to elsewhere in their place.
-fn folders_to_read(skills: &[AgentSkill], workspace: &Path) -> Vec<String> {
-    let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
-    let is_elsewhere =
-        |folder: &&PathBuf| !folder.starts_with(&workspace) && folder.canonicalize().is_ok_and(|real| real == **folder);
-    skills.iter().map(|skill| &skill.folder).filter(is_elsewhere).map(|folder| folder.display().to_string()).collect()
 }
 
 /// As `ask`, but a question is withdrawn when `cancel` fires.
