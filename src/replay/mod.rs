@@ -63,7 +63,7 @@ pub use cassette::CassetteHeader;
 pub use cassette::RecordedStart;
 pub use clock::CassetteClock;
 pub use index::Cassette;
-pub use play::{ReplayDecisions, ReplayTools, ReplayTransport, RequestDifference};
+pub use play::{ReplayDecisions, ReplayDifference, ReplayTools, ReplayTransport};
 pub use record::{CassetteRecorder, RecordingTransport};
 pub use workspace::{HOME, LocalPaths, WORKSPACE};
 

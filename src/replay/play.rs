@@ -79,13 +79,25 @@ fn likeness(one: &Value, other: &Value) -> usize {
     one.iter().map(alike).sum()
 }
 
-/// The first request of a replay that its recording does not have.
+/// The first difference of a replay from its recording.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RequestDifference {
-    /// Path and body of the request that was recorded in its place; none behind the last one.
-    pub recorded: Option<(String, Value)>,
-    /// Path and body of the request.
-    pub now: (String, Value),
+pub enum ReplayDifference {
+    /// A request that the recording does not have.
+    Request {
+        /// Path and body of the request that was recorded in its place; none behind the last one.
+        recorded: Option<(String, Value)>,
+        /// Path and body of the request.
+        now: (String, Value),
+    },
+    /// A server whose tools are not known, since it is not the one that was recorded.
+    Server {
+        expert: ExpertKey,
+        /// The name of its skill.
+        skill: String,
+        /// The definition that was recorded under this name, if any.
+        recorded: Option<Value>,
+        now: Value,
+    },
 }
 
 /// A transport that answers from a cassette.
@@ -94,7 +106,7 @@ pub struct ReplayTransport {
     paths: LocalPaths,
     asked: Mutex<Asked>,
     /// Gets the first request that was not recorded.
-    difference: Option<Arc<OnceLock<RequestDifference>>>,
+    difference: Option<Arc<OnceLock<ReplayDifference>>>,
 }
 
 struct Asked {
@@ -112,14 +124,16 @@ impl ReplayTransport {
 
     /// Leaves the first request that was not recorded in `difference`.
     #[must_use]
-    pub fn noting(self, difference: Option<Arc<OnceLock<RequestDifference>>>) -> Self {
+    pub fn noting(self, difference: Option<Arc<OnceLock<ReplayDifference>>>) -> Self {
         Self { difference, ..self }
     }
 
     fn note(&self, path: &str, body: &RequestBody, recorded: Option<(String, Value)>) {
         if let Some(difference) = &self.difference {
-            difference
-                .get_or_init(|| RequestDifference { recorded, now: (path.to_owned(), self.hidden(value_of(body))) });
+            difference.get_or_init(|| {
+                let now = (path.to_owned(), self.hidden(value_of(body)));
+                ReplayDifference::Request { recorded, now }
+            });
         }
     }
 
@@ -165,7 +179,7 @@ impl ReplayTransport {
     }
 
     fn hidden(&self, value: Value) -> Value {
-        map_strings(value, &|text| self.paths.hide(text))
+        self.paths.hidden(value)
     }
 
     fn respond(&self, response: &RecordedResponse) -> Result<HttpResponse, TransportError> {

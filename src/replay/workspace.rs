@@ -34,6 +34,11 @@ impl LocalPaths {
         hide(&hidden, &self.home, HOME, begins_path)
     }
 
+    /// `value` with the placeholders in every string, as a recording has it.
+    pub fn hidden(&self, value: Value) -> Value {
+        map_strings(value, &|text| self.hide(text))
+    }
+
     /// `text` with the paths for the placeholders.
     pub(super) fn show(&self, text: &str) -> String {
         let shown = text.replace(WORKSPACE, &self.workspace);

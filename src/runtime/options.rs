@@ -24,7 +24,7 @@ use crate::output_schema::OutputSchema;
 use crate::permission::{AskPermission, Permissions, RunPermissions};
 use crate::provider::{catalog, key_variable, vendor_variables};
 use crate::redact::Redactor;
-use crate::replay::RequestDifference;
+use crate::replay::ReplayDifference;
 use crate::runtime::joined_deltas::JoinedDeltas;
 use crate::setting::ProviderName;
 use crate::skill::base::OffLimits;
@@ -93,8 +93,8 @@ pub struct Options {
     pub approver: Option<AskPermission>,
     /// Collects the needs of contained programs. With it, every command and local server is contained.
     pub learning: Option<Arc<Learning>>,
-    /// Gets the first request of a replay that its recording does not have.
-    pub difference: Option<Arc<OnceLock<RequestDifference>>>,
+    /// Gets the first difference of a replay that compares these options with its recording.
+    pub difference: Option<Arc<OnceLock<ReplayDifference>>>,
     /// The account that the job draws on together with others, besides its own budgets. Not for a recording or a replay,
     /// whose requests must not depend on others.
     pub account: Option<AccountUse>,

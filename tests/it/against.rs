@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::tool_server::{command_skill, program};
 use crate::support::{Answer, Provider, Test, call};
 
 const TOML: &str = r#"
@@ -94,6 +95,55 @@ fn each_change_is_named_with_its_step_and_cause() {
     assert!(found["now"].as_str().unwrap().contains("denied by"), "{found}");
     let found = difference(&test, "[experts.librarian]\n", "maxSteps = 2\n[experts.librarian]\n");
     assert_eq!((found["cause"].as_str(), found["recorded"].as_str()), (Some("end"), Some("completed")));
+}
+
+#[test]
+fn a_server_that_was_not_recorded_differs_until_its_tools_are_locked() {
+    let skill = |arguments: &[&str]| command_skill("owls", program(), arguments);
+    let test = Test::new().toml(&format!("{TOML}{}", skill(&["rough"]))).provider(Provider::Anthropic);
+    let test = test.file("owl.txt", "An owl.").file("AGENTS.md", "Hoot twice.");
+    let test = test.answers([Answer::calls([call("c1", "echo", json!({"text": "owl"}))]), Answer::text("Done.")]);
+    test.run(["run", "librarian", "Go.", "--trust", "--record", "c.cassette"]).assert_code(0);
+    let test = test.file("a.test.toml", "[cases.night]\ncassette = \"c.cassette\"\n");
+    let against = |toml: &str| {
+        std::fs::write(test.workspace().join("other.toml"), toml).unwrap();
+        let ran = test.run(["replay", "c.cassette", "--against", "other.toml", "--output", "json"]);
+        let tested = test.run(["test", "--config", "other.toml"]);
+        assert_eq!(ran.code, tested.code, "{}", tested.stdout);
+        ran
+    };
+    // The recorded one, with fewer of its tools than it has, and with other words about it.
+    let same = format!("{TOML}{}", skill(&["rough"]));
+    against(&same).assert_code(0);
+    against(&format!("{same}startTimeout = 5000\n")).assert_code(0);
+    let fewer = against(&format!("{same}pick = [\"echo\"]\n")).assert_code(1).object();
+    assert_ne!(fewer["difference"]["name"], "owls", "{fewer}");
+    // Another, under the same name and a new one.
+    for (toml, recorded) in [
+        (format!("{TOML}{}", skill(&["rough", "pages=2"])), true),
+        (format!("{same}{}", command_skill("bees", "no-such-server", &["x"])), false),
+        (
+            format!(
+                "{same}[experts.librarian.skills.far]\ntype = \"mcpSseSkill\"\nendpoint = \"https://owls.example/mcp\"\n"
+            ),
+            false,
+        ),
+    ] {
+        let found = against(&toml).assert_code(1).object()["difference"].clone();
+        let (expert, step, cause, name) = place(&found);
+        assert_eq!((expert, step, cause), ("librarian", 1, "tool definition"), "{found}");
+        assert!(["owls", "bees", "far"].contains(&name), "{found}");
+        assert!(found["hint"].as_str().unwrap().contains("perstack install"), "{found}");
+        assert_eq!(found["recorded"].as_str().unwrap().is_empty(), !recorded, "{found}");
+    }
+    assert!(
+        test.run(["test", "--config", "other.toml"]).stdout.contains("hint: neither the recording nor a fresh lock")
+    );
+    // With its tools in a lock it is like any other.
+    let other = command_skill("owls", "sh", &["-c", &format!("exec '{}' rough", program())]);
+    against(&format!("{TOML}{other}")).assert_code(1);
+    test.run(["install", "--config", "other.toml", "--trust"]).assert_code(0);
+    test.run(["replay", "c.cassette", "--against", "other.toml"]).assert_code(0);
 }
 
 #[test]

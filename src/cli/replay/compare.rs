@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use perstack::checkpoint::Status;
@@ -10,7 +11,7 @@ use perstack::config::FolderTrust;
 use perstack::event::{Event, EventBody, EventSink};
 use perstack::message::Message;
 use perstack::provider::{RequestChange, RequestPart, changed_part};
-use perstack::replay::RequestDifference;
+use perstack::replay::ReplayDifference;
 use perstack::runtime::{InDoubt, Options, RecordedJob};
 use serde::Serialize;
 use serde_json::Value;
@@ -25,6 +26,9 @@ use crate::cli::render::{Paint, steps, visible};
 use crate::cli::setup::{ProjectNeed, Setup, is_own_expert};
 use crate::cli::signals::Signal;
 use crate::cli::text_diff::difference;
+
+/// The advice for a server whose tools are not known.
+const INSTALL: &str = "neither the recording nor a fresh lock has the tools of this skill: run `perstack install`";
 
 /// Most lines of a difference that are shown.
 const MOST_LINES: usize = 40;
@@ -48,6 +52,9 @@ pub struct StepDifference {
     pub name: Option<String>,
     pub recorded: String,
     pub now: String,
+    /// The next thing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
 }
 
 /// A job that is as it was recorded.
@@ -64,11 +71,27 @@ pub enum Comparison {
     Stopped(Signal),
 }
 
-/// The expert and step of the latest event until a request differs, which it belongs to; and the tools that were called.
+/// The expert and step that the first difference belongs to; and the tools that were called.
+#[derive(Default)]
 struct LatestStep {
     step: Mutex<(String, u64)>,
+    is_settled: AtomicBool,
     tools: Mutex<Vec<String>>,
-    first: Arc<OnceLock<RequestDifference>>,
+    first: Arc<OnceLock<ReplayDifference>>,
+}
+
+impl LatestStep {
+    /// Returns true for a step that is not behind the difference. A request differs behind the events of its step, and the
+    /// servers of an expert before them.
+    fn is_due(&self, expert: &str) -> bool {
+        match self.first.get() {
+            None => true,
+            Some(ReplayDifference::Server { expert: of, .. }) if of.as_str() == expert => {
+                !self.is_settled.swap(true, Ordering::Relaxed)
+            }
+            Some(_) => false,
+        }
+    }
 }
 
 impl EventSink for LatestStep {
@@ -81,7 +104,9 @@ impl EventSink for LatestStep {
                 }
             }
         }
-        if let (Some(expert), Some(step), None) = (&event.expert_key, event.step_number, self.first.get()) {
+        if let (Some(expert), Some(step)) = (&event.expert_key, event.step_number)
+            && self.is_due(expert.as_str())
+        {
             *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (expert.as_str().to_owned(), step);
         }
     }
@@ -93,8 +118,8 @@ impl EventSink for LatestStep {
 /// A mistake in the configuration, or a job that cannot be begun with it.
 pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process) -> Result<Comparison, Failure> {
     let folder = JobFolder::open(None)?;
-    let first: Arc<OnceLock<RequestDifference>> = Arc::default();
-    let latest = Arc::new(LatestStep { step: Mutex::default(), tools: Mutex::default(), first: Arc::clone(&first) });
+    let first: Arc<OnceLock<ReplayDifference>> = Arc::default();
+    let latest = Arc::new(LatestStep { first: Arc::clone(&first), ..LatestStep::default() });
     let cancel = CancellationToken::new();
     let sink: Arc<dyn EventSink> = Arc::clone(&latest) as Arc<dyn EventSink>;
     let options = |part: usize| {
@@ -110,7 +135,9 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
     let (expert, step) = latest.step.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let then = recorded.end(end.part);
     let differing = first.get();
-    if then.is_none() && differing.is_none_or(|differing| differing.recorded.is_none()) {
+    let is_behind_end =
+        |differing: &ReplayDifference| matches!(differing, ReplayDifference::Request { recorded: None, .. });
+    if then.is_none() && differing.is_none_or(is_behind_end) {
         let recorded = format!("cut short: the last whole line is {}", recorded.last_line());
         let now = "as recorded up to there".to_owned();
         return Ok(Comparison::Differs(Box::new(StepDifference {
@@ -120,6 +147,7 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
             name: None,
             recorded,
             now,
+            hint: None,
         })));
     }
     if let Some(differing) = differing {
@@ -127,7 +155,7 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
     }
     if then.is_some_and(|then| then != end.outcome.status) {
         let (recorded, now) = (then.map_or("", Status::name).to_owned(), end.outcome.status.name().to_owned());
-        let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now };
+        let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now, hint: None };
         return Ok(Comparison::Differs(Box::new(differs)));
     }
     let tools = latest.tools.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -171,17 +199,31 @@ fn options(
 }
 
 /// The cause of a difference, and both values.
-fn explained(differing: &RequestDifference, expert: String, step: u64, recorded: &RecordedJob) -> StepDifference {
-    let RequestDifference { recorded: then, now: (path, body) } = differing;
+fn explained(differing: &ReplayDifference, expert: String, step: u64, recorded: &RecordedJob) -> StepDifference {
+    let (then, (path, body)) = match differing {
+        ReplayDifference::Request { recorded, now } => (recorded, now),
+        ReplayDifference::Server { skill, recorded, now, .. } => {
+            return StepDifference {
+                expert,
+                step,
+                cause: "tool definition",
+                name: Some(skill.clone()),
+                recorded: shown(recorded.as_ref(), false),
+                now: shown(Some(now), false),
+                hint: Some(INSTALL),
+            };
+        }
+    };
+    let hint = None;
     let Some((old_path, old_body)) = then else {
         let (recorded, now) = ("no further request".to_owned(), format!("a request to {path}"));
-        return StepDifference { expert, step, cause: "conversation", name: None, recorded, now };
+        return StepDifference { expert, step, cause: "conversation", name: None, recorded, now, hint };
     };
     let found = changed_part(old_body, body).filter(|change| old_path == path || change.part == RequestPart::Model);
     let Some(RequestChange { part, name, recorded: before, now: after }) = found else {
         // Some vendors have the model in the path.
         let (recorded, now) = (old_path.clone(), path.clone());
-        return StepDifference { expert, step, cause: "model", name: None, recorded, now };
+        return StepDifference { expert, step, cause: "model", name: None, recorded, now, hint };
     };
     let is_delegate = |name: &String| {
         let start = recorded.start(0).ok();
@@ -201,7 +243,7 @@ fn explained(differing: &RequestDifference, expert: String, step: u64, recorded:
     // Where the texts are the same, something beside them differs.
     let (recorded, now) =
         if texts.0 == texts.1 { (shown(before.as_ref(), false), shown(after.as_ref(), false)) } else { texts };
-    StepDifference { expert, step, cause, name, recorded, now }
+    StepDifference { expert, step, cause, name, recorded, now, hint }
 }
 
 /// A part of a request for people: its texts, or its JSON.
@@ -245,6 +287,7 @@ impl StepDifference {
             lines.push(format!("  and {more} more lines"));
         }
         lines.insert(0, self.title());
+        lines.extend(self.hint.map(|hint| format!("hint: {hint}")));
         lines.join("\n")
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize as _;
+use serde_json::Value;
 
 use crate::expert::Expert;
 use crate::fact::{Clock, Stamp};
@@ -39,9 +40,19 @@ pub struct JobBackends {
     /// The model that a replayed job was recorded with, and whether it was asked for; `None` where the options have it.
     pub(super) recorded_model: Option<(String, bool)>,
     /// The options are those of the recording: nothing about its server is unknown.
-    pub(super) is_whole_replay: bool,
+    pub is_whole_replay: bool,
+    /// The recording that the options are compared with.
+    pub compared: Option<ComparedRecording>,
     /// The containment in force when the job was recorded.
     recorded_sandbox: Option<SandboxState>,
+}
+
+/// The recording that a configuration is compared with.
+pub struct ComparedRecording {
+    /// The options of its job, as they are recorded.
+    pub options: Value,
+    /// The paths that it does not have.
+    pub paths: LocalPaths,
 }
 
 impl JobBackends {
@@ -67,6 +78,7 @@ impl JobBackends {
                     tape: Tape::Off,
                     recorded_model: None,
                     is_whole_replay: false,
+                    compared: None,
                     recorded_sandbox: None,
                 })
             }
@@ -99,12 +111,14 @@ impl JobBackends {
                     tape: Tape::Recording(recorder),
                     recorded_model: None,
                     is_whole_replay: false,
+                    compared: None,
                     recorded_sandbox: None,
                 })
             }
             CassetteMode::Replay { file, tools, effects, part } => {
                 let cassette = Arc::new(Cassette::load_part(file, *part)?);
                 let header = cassette.header();
+                let start = part.map(|part| cassette.start(part)).transpose()?;
                 let paths = local_paths(options, header);
                 let transport = ReplayTransport::new(Arc::clone(&cassette), paths.clone());
                 let transport = Arc::new(transport.noting(options.difference.clone()));
@@ -116,7 +130,7 @@ impl JobBackends {
                     are_all: *tools,
                     may_start: *effects,
                 });
-                let decisions = Some(Arc::new(ReplayDecisions::new(Arc::clone(&cassette), paths)));
+                let decisions = Some(Arc::new(ReplayDecisions::new(Arc::clone(&cassette), paths.clone())));
                 Ok(Self {
                     provider,
                     fallbacks,
@@ -127,10 +141,10 @@ impl JobBackends {
                     recorded_model: Some((header.model.clone(), header.model_is_explicit))
                         .filter(|(model, _)| !model.is_empty() && part.is_none()),
                     is_whole_replay: part.is_some(),
-                    recorded_sandbox: match part {
-                        Some(part) => recorded_sandbox(&cassette.start(*part)?),
-                        None => None,
-                    },
+                    recorded_sandbox: start.as_ref().and_then(recorded_sandbox),
+                    compared: start
+                        .filter(|_| options.difference.is_some())
+                        .map(|start| ComparedRecording { options: start.options, paths }),
                 })
             }
         }
@@ -166,6 +180,7 @@ impl JobBackends {
             tape: Tape::Off,
             recorded_model: None,
             is_whole_replay: false,
+            compared: None,
             recorded_sandbox: None,
         })
     }

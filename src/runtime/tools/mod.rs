@@ -1,6 +1,7 @@
 //! [`Toolset`]: the tools that an expert sees. [`open`] makes it, for a Run or for those who only list the tools; the
 //! Run's loop calls them, and they are closed behind it: by the Run, or by the job that it ends.
 
+pub mod compared;
 pub mod containment;
 pub mod lock;
 pub mod notices;

@@ -13,9 +13,10 @@ use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::options::{CassetteMode, Options, VERSION};
+use crate::runtime::options::{Options, VERSION};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopSignal;
+use crate::runtime::tools::compared;
 use crate::runtime::tools::containment::{self, SandboxRules, masked, with_agent_skills};
 use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
@@ -60,16 +61,19 @@ pub async fn open_tools(
 ) -> Result<Toolset, RunError> {
     let tape = &backends.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
-    // A replay that is compared with a configuration has its lock; another replay with the options of the job has none.
-    let is_compared = matches!(options.cassette, CassetteMode::Replay { part: Some(_), .. });
+    // The lock among the options of a whole replay is that of a configuration that is compared, if there is one.
+    let is_whole = backends.is_whole_replay;
     let lock = match &recorded {
         // What was recorded comes first, unless the lock is asked for: then a stale one is an error in a replay as
         // well.
-        Some(_) if options.lock == LockUse::Auto && !is_compared => lock::LockUsage::default(),
+        Some(_) if options.lock == LockUse::Auto && !is_whole => lock::LockUsage::default(),
         _ => lock::choose(expert, options)?,
     };
+    if lock.servers.is_none() {
+        compared::note_other_server(expert, options, backends);
+    }
     let source = match (&recorded, &lock.servers) {
-        (Some(_), Some(lock)) if is_compared => ToolSource::Definitions(lock.tools()),
+        (Some(_), Some(lock)) if is_whole => ToolSource::Definitions(lock.tools()),
         (Some(tools), _) => ToolSource::Definitions(tools),
         (None, Some(lock)) if tape.replays_servers() => ToolSource::Definitions(lock.tools()),
         (None, Some(lock)) => ToolSource::Lock(lock),
