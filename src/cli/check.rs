@@ -223,7 +223,8 @@ fn trust(setup: &Setup, summary: Result<Option<TrustSummary>, Failure>, findings
     } else {
         (Level::Note, "not trusted yet, see `perstack trust`")
     };
-    findings.add(level, "trust", format!("this folder is {state} (digest {})", summary.digest));
+    let digest = summary.digest.map_or_else(|| "no digest".to_owned(), |digest| format!("digest {digest}"));
+    findings.add(level, "trust", format!("this folder is {state} ({digest})"));
 }
 
 fn delegates(project: &Project, findings: &mut Findings) {

@@ -293,7 +293,7 @@ fn trust_state(setup: &Setup, process: &Process, flag: bool) -> Result<Trust, Fa
     Ok(match trust::summary(setup, process, flag)? {
         None => Trust { state: "nothingToTrust", digest: None },
         Some(summary) => {
-            Trust { state: if summary.is_trusted { "trusted" } else { "notTrusted" }, digest: Some(summary.digest) }
+            Trust { state: if summary.is_trusted { "trusted" } else { "notTrusted" }, digest: summary.digest }
         }
     })
 }

@@ -118,8 +118,8 @@ impl ProjectTrust {
     }
 
     fn has_record(&self) -> bool {
-        let has = |records: &PathBuf| TrustRecord::has_agreement(records, &self.folder, &self.parts.digest());
-        self.records.as_ref().is_some_and(has)
+        let known = self.records.as_ref().zip(self.parts.digest());
+        known.is_some_and(|(records, digest)| TrustRecord::has_agreement(records, &self.folder, &digest))
     }
 
     /// Asks on the terminal device, unless another run has just been given the answer, and keeps a yes.
@@ -136,7 +136,7 @@ impl ProjectTrust {
                 None
             }
         };
-        if record.as_ref().is_some_and(|record| record.has(&self.parts.digest())) {
+        if record.as_ref().zip(self.parts.digest()).is_some_and(|(record, digest)| record.has(&digest)) {
             return Ok(());
         }
         let earlier = record.as_ref().and_then(|record| record.latest(&self.config));
@@ -188,12 +188,24 @@ fn standing(setup: &Setup, process: &Process, flag: bool) -> Result<Standing, Fa
     let Some(trust) = ProjectTrust::read(setup, process)? else { return Ok(Standing::Decided(FolderTrust::Trusted)) };
     let digest = trust.parts.digest();
     if let TrustVariable::Digest(given) = variable {
-        if given.eq_ignore_ascii_case(&digest) {
-            return Ok(Standing::Decided(FolderTrust::Trusted));
-        }
-        if !trust.parts.is_empty() {
-            return Err(Failure::usage(anyhow!("PERSTACK_TRUST is the digest of another state of this folder"))
-                .help(format!("read `perstack trust --show`; the digest of this state is {digest}")));
+        match digest {
+            Some(digest) if given.eq_ignore_ascii_case(&digest) => {
+                return Ok(Standing::Decided(FolderTrust::Trusted));
+            }
+            Some(digest) if !trust.parts.is_empty() => {
+                return Err(Failure::usage(anyhow!("PERSTACK_TRUST is the digest of another state of this folder"))
+                    .help(format!("read `perstack trust --show`; the digest of this state is {digest}")));
+            }
+            Some(_) => {}
+            None => {
+                return Err(Failure::usage(anyhow!(
+                    "PERSTACK_TRUST is a digest, and this folder has none: {}",
+                    unread(&trust.parts)
+                ))
+                .help(
+                    "keep such a file out of the words of commands, or use --trust or PERSTACK_TRUST=1 (any state)",
+                ));
+            }
         }
     }
     if trust.is_agreed_to(setup, process) {
@@ -229,11 +241,17 @@ pub fn require(
     if refusals.is_empty() {
         return Ok(FolderTrust::Untrusted);
     }
-    let digest = trust.parts.digest();
-    Err(Failure::usage(anyhow!("refused in a folder that is not trusted: {}", refusals.join("; "))).help(format!(
-        "to allow it, set PERSTACK_TRUST={digest} (this state alone), or use --trust or PERSTACK_TRUST=1 (any state), or \
-         agree once on a terminal with `perstack trust`"
-    )))
+    let help = match trust.parts.digest() {
+        Some(digest) => format!(
+            "to allow it, set PERSTACK_TRUST={digest} (this state alone), or use --trust or PERSTACK_TRUST=1 (any \
+             state), or agree once on a terminal with `perstack trust`"
+        ),
+        None => format!(
+            "to allow it, use --trust or PERSTACK_TRUST=1 (any state); this folder has no digest: {}",
+            unread(&trust.parts)
+        ),
+    };
+    Err(Failure::usage(anyhow!("refused in a folder that is not trusted: {}", refusals.join("; "))).help(help))
 }
 
 /// As [`require`], for `run` and `resume`. A replay asks nothing: it sends nothing to models, and where the folder is not
@@ -264,7 +282,13 @@ pub struct TrustSummary {
     pub lines: Vec<String>,
     /// The parts that are refused where nobody is asked.
     pub refusals: Vec<String>,
-    pub digest: String,
+    /// None where it would not stand for all of them.
+    pub digest: Option<String>,
+}
+
+/// The reason why the parts have no digest.
+fn unread(parts: &DangerousParts) -> String {
+    parts.unread().map_or_else(String::new, |part| format!("it {}", part.text))
 }
 
 /// Lists the dangerous parts; `None` without a project. Asks nothing.

@@ -45,7 +45,8 @@ pub fn question(folder: &Path, config: &str, parts: &DangerousParts, earlier: Op
 /// All parts, whole, with the digest.
 pub fn everything(parts: &DangerousParts) -> String {
     let lines = parts.parts().iter().map(|part| format!("  {}", visible(&part.text)));
-    let lines = lines.chain([format!("digest: {}\n", parts.digest())]);
+    let digest = parts.digest().unwrap_or_else(|| "none, as a file is too large: each run asks".to_owned());
+    let lines = lines.chain([format!("digest: {digest}\n")]);
     lines.collect::<Vec<_>>().join("\n")
 }
 

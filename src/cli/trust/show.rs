@@ -55,13 +55,14 @@ pub fn run(args: &TrustCommandArgs, process: &Process) -> Result<Exit, Failure> 
         return print(&format!("{} {state}\n", trust.folder.display()));
     }
     if !can_ask(process) {
-        let digest = trust.parts.digest();
+        let value = trust.parts.digest().unwrap_or_else(|| "1".to_owned());
         return Err(Failure::usage(anyhow!("there is no terminal to ask on")).help(format!(
-            "read `perstack trust --show`, then set PERSTACK_TRUST={digest} for the commands that need it"
+            "read `perstack trust --show`, then set PERSTACK_TRUST={value} for the commands that need it"
         )));
     }
     trust.ask(process)?;
-    print(&format!("{} is trusted\n", trust.folder.display()))
+    let state = if trust.parts.digest().is_some() { "is trusted" } else { "is asked about by each run" };
+    print(&format!("{} {state}\n", trust.folder.display()))
 }
 
 fn revoke(trust: &ProjectTrust) -> Result<Exit, Failure> {

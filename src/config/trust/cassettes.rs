@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::programs::digest;
+use super::programs::{MOST_BYTES, digest};
 use super::record::{make_private_folder, private_file};
 use crate::config::ConfigError;
 use crate::config::read_file::read_text;
@@ -18,9 +18,9 @@ const MAX_KEPT: usize = 1000;
 
 /// Returns true if the contents of `cassette` are those of a recording made on this machine.
 pub fn is_known(records: &Path, cassette: &Path) -> bool {
-    let digest = digest(cassette).ok().flatten();
+    let digest = digest(cassette, MOST_BYTES).ok().flatten();
     // A list that cannot be read knows none: the recording is then not acted on.
-    digest.is_some_and(|digest| kept(&records.join(FILE)).is_ok_and(|kept| kept.contains(&digest)))
+    digest.is_some_and(|(digest, _)| kept(&records.join(FILE)).is_ok_and(|kept| kept.contains(&digest)))
 }
 
 /// Adds the contents of `cassette`.
@@ -28,7 +28,7 @@ pub fn is_known(records: &Path, cassette: &Path) -> bool {
 /// # Errors
 /// When it cannot be read, or the list not be read or written; the list stays as it was then.
 pub fn remember(records: &Path, cassette: &Path) -> io::Result<()> {
-    let Some(digest) = digest(cassette)? else { return Ok(()) };
+    let Some((digest, _)) = digest(cassette, MOST_BYTES)? else { return Ok(()) };
     make_private_folder(records)?;
     let path = records.join(FILE);
     // Recordings that end at once would lose each other's lines.

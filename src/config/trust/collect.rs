@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::json;
 use url::Url;
 
-use super::programs::{self, program_name};
+use super::programs::{self, ProgramFile, program_name};
 use super::{DangerousParts, PartKind, TrustPart, hex_digest};
 use crate::address::is_loopback_url;
 use crate::config::{Origin, Project, Settings, SkillPlaces, agent_skills, context_files, load_agent_skills};
@@ -360,9 +360,15 @@ impl TrustInputs<'_> {
             }
             parts.push(given);
         }
-        for (path, digest) in programs::files(words, self.workspace, self.root()) {
-            let text = format!("runs or reads {path}");
-            parts.push(TrustPart { digest, ..part(PartKind::File, text, "") });
+        for ProgramFile { path, digest } in programs::files(words, self.workspace, self.root()) {
+            let file = match digest {
+                Some(digest) => TrustPart { digest, ..part(PartKind::File, format!("runs or reads {path}"), "") },
+                None => TrustPart {
+                    is_unread: true,
+                    ..part(PartKind::File, format!("runs or reads {path}, {}", programs::too_large()), "")
+                },
+            };
+            parts.push(file);
         }
         parts
     }
@@ -416,7 +422,7 @@ fn has_other_name(_path: &Path) -> bool {
 }
 
 fn part(kind: PartKind, text: String, exact: &str) -> TrustPart {
-    TrustPart { kind, text, digest: hex_digest(exact.as_bytes()), experts: Vec::new(), refusal: None }
+    TrustPart { kind, text, digest: hex_digest(exact.as_bytes()), experts: Vec::new(), refusal: None, is_unread: false }
 }
 
 /// An address without what may be a secret: user, password, query and fragment.

@@ -58,6 +58,9 @@ pub struct TrustPart {
     /// The reason why it is refused where there is nobody to ask.
     #[serde(skip)]
     pub refusal: Option<String>,
+    /// It is a file that is too large to be read: its contents are in no digest.
+    #[serde(skip)]
+    pub is_unread: bool,
 }
 
 impl TrustPart {
@@ -107,14 +110,24 @@ impl DangerousParts {
         self.0.is_empty()
     }
 
-    /// The digest over all parts: 64 hexadecimal digits. It does not depend on the machine or the user's environment.
-    pub fn digest(&self) -> String {
+    /// The first file that is too large to be known by its contents.
+    pub fn unread(&self) -> Option<&TrustPart> {
+        self.0.iter().find(|part| part.is_unread)
+    }
+
+    /// The digest over all parts: 64 hexadecimal digits. It does not depend on the machine or the user's environment. None
+    /// where it would not stand for all of them, as of [`DangerousParts::unread`]: an agreement to it would hold for any
+    /// contents.
+    pub fn digest(&self) -> Option<String> {
+        if self.unread().is_some() {
+            return None;
+        }
         let mut all = String::new();
         for part in &self.0 {
             // Lengths keep one part's text from passing for two. Writing to a String does not fail.
             let _ = writeln!(all, "{:?} {} {} {}", part.kind, part.text.len(), part.text, part.digest);
         }
-        hex_digest(all.as_bytes())
+        Some(hex_digest(all.as_bytes()))
     }
 
     /// The reasons to refuse, where nobody can be asked: of these experts' parts, and of the whole project's if a model is

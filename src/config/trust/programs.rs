@@ -15,6 +15,19 @@ use crate::hex;
 /// Most words of one command that are looked at, and most files that are read for it.
 const MAX_WORDS: usize = 2_000;
 
+/// Most bytes that are read of the files of one command together, and of a cassette: a second or two of hashing. The
+/// largest interpreters have some 120 MB.
+pub(super) const MOST_BYTES: u64 = 1 << 30;
+
+/// A file that a command runs or reads.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProgramFile {
+    /// From the workspace.
+    pub path: String,
+    /// Of its contents; `None` where it is too large to be read for that.
+    pub digest: Option<String>,
+}
+
 /// The files that a folder given to an interpreter is started by.
 const ENTRIES: [&str; 7] =
     ["package.json", "index.js", "index.mjs", "index.cjs", "index.ts", "__init__.py", "__main__.py"];
@@ -52,7 +65,11 @@ pub fn program_name(command: &str) -> &str {
 
 /// The files beneath `root` or `workspace` that the command of these words runs when started in `workspace`, each by its
 /// path from there and the digest of its contents.
-pub fn files(words: &[String], workspace: &Path, root: &Path) -> Vec<(String, String)> {
+pub fn files(words: &[String], workspace: &Path, root: &Path) -> Vec<ProgramFile> {
+    files_within(MOST_BYTES, words, workspace, root)
+}
+
+fn files_within(mut left: u64, words: &[String], workspace: &Path, root: &Path) -> Vec<ProgramFile> {
     let roots: Vec<PathBuf> = [root, workspace].into_iter().filter_map(|path| path.canonicalize().ok()).collect();
     let mut found = BTreeSet::new();
     for candidate in candidates(words) {
@@ -67,10 +84,26 @@ pub fn files(words: &[String], workspace: &Path, root: &Path) -> Vec<(String, St
         }
     }
     let digested = found.into_iter().filter_map(|(shown, path)| {
-        let digest = digest(&path).ok().flatten()?;
-        Some((shown.display().to_string(), digest))
+        let digest = match digest(&path, left) {
+            Ok(None) => return None,
+            Ok(Some((digest, bytes))) => {
+                left = left.saturating_sub(bytes);
+                Some(digest)
+            }
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
+            Err(_) => return None,
+        };
+        Some(ProgramFile { path: shown.display().to_string(), digest })
     });
     digested.collect()
+}
+
+/// The reason why a file has no digest, for people.
+pub fn too_large() -> String {
+    format!(
+        "which is too large to be known by its contents (those of a command are read up to {} GiB)",
+        MOST_BYTES >> 30
+    )
 }
 
 /// Launchers that run what the files of their folder make of it: a package or a task that is looked for there first, a
@@ -344,18 +377,34 @@ fn bare_package(package: &str) -> &str {
     name.split_once('@').map_or(name, |(name, _)| name)
 }
 
-/// The digest of a regular file's contents; `None` if there is no such file.
-pub(super) fn digest(path: &Path) -> io::Result<Option<String>> {
-    let mut file = open(path)?;
-    if !file.metadata()?.is_file() {
+/// The digest of a regular file's contents and their number of bytes, which may be `most`; `None` if it is no such file.
+///
+/// # Errors
+/// When it cannot be read; of the kind [`io::ErrorKind::FileTooLarge`] where it has more bytes.
+pub(super) fn digest(path: &Path, most: u64) -> io::Result<Option<(String, u64)>> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Ok(None);
     }
-    let mut hasher = Sha256::new();
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"));
+    if metadata.len() > most {
+        return Err(too_large());
+    }
+    // One that grows meanwhile, or does not state its length, is not followed without end.
+    let mut file = file.take(most.saturating_add(1));
+    let (mut hasher, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(Some(hex::digits(&hasher.finalize()))),
-            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
+            Ok(0) => return Ok(Some((hex::digits(&hasher.finalize()), bytes))),
+            Ok(count) => {
+                bytes += count as u64;
+                if bytes > most {
+                    return Err(too_large());
+                }
+                hasher.update(buffer.get(..count).unwrap_or_default());
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -364,6 +413,8 @@ pub(super) fn digest(path: &Path) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn named(words: &[&str], present: &[&str]) -> Vec<String> {
@@ -374,7 +425,42 @@ mod tests {
             std::fs::write(path, "x").unwrap();
         }
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        files(&words, folder.path(), folder.path()).into_iter().map(|(path, _)| path).collect()
+        files(&words, folder.path(), folder.path()).into_iter().map(|file| file.path).collect()
+    }
+
+    #[test]
+    fn files_are_read_up_to_a_limit_for_a_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, bytes| File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
+        // No reading of the second would ever end.
+        make("a.bin", 1000);
+        make("b.bin", 7 << 40);
+        make("c.bin", 24);
+        let known = |most: u64, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let files = files_within(most, &words, folder.path(), folder.path());
+            files.into_iter().map(|file| (file.path, file.digest.is_some())).collect::<Vec<_>>()
+        };
+        let all = |a, b, c| [("./a.bin", a), ("b.bin", b), ("c.bin", c)].map(|(path, is)| (path.to_owned(), is));
+        assert_eq!(known(MOST_BYTES, &["./a.bin", "b.bin", "c.bin"]), all(true, false, true));
+        assert_eq!(known(1024, &["./a.bin", "b.bin", "c.bin"]), all(true, false, true));
+        assert_eq!(known(1023, &["./a.bin", "b.bin", "c.bin"]), all(true, false, false));
+        // Interpreters of today have some 120 MB.
+        const { assert!(MOST_BYTES > 500 << 20) };
+    }
+
+    #[test]
+    fn the_last_byte_of_a_file_counts_in_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let digest_of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            digest(&path, 100_000).map(|read| read.unwrap().0).map_err(|error| error.kind())
+        };
+        let text = "x".repeat(99_999);
+        assert_ne!(digest_of(&format!("{text}a")).unwrap(), digest_of(&format!("{text}b")).unwrap());
+        assert_eq!(digest_of(&format!("{text}ab")), Err(io::ErrorKind::FileTooLarge));
+        assert_eq!(digest(folder.path(), 9).unwrap(), None);
     }
 
     #[test]

@@ -84,9 +84,12 @@ impl TrustRecord {
     /// Adds an agreement and writes the record.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or the parts have no digest.
     pub fn agree(&mut self, config: &str, parts: &DangerousParts) -> io::Result<()> {
-        let digest = parts.digest();
+        let Some(digest) = parts.digest() else {
+            let problem = parts.unread().map_or_else(String::new, |part| format!("the folder {}", part.text));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        };
         self.agreements.retain(|agreement| agreement.digest != digest);
         self.agreements.push(Agreement { config: config.to_owned(), digest, parts: parts.parts().to_vec() });
         let excess = self.agreements.len().saturating_sub(MAX_AGREEMENTS);
@@ -157,6 +160,7 @@ mod tests {
             digest: hex_digest(text.as_bytes()),
             experts: Vec::new(),
             refusal: None,
+            is_unread: false,
         }])
     }
 
@@ -169,8 +173,9 @@ mod tests {
         record.agree("perstack.toml", &parts("starts a")).unwrap();
         record.agree("perstack.toml", &parts("starts b")).unwrap();
         drop(record);
-        let has =
-            |folder: &str, text: &str| TrustRecord::has_agreement(&records, Path::new(folder), &parts(text).digest());
+        let has = |folder: &str, text: &str| {
+            TrustRecord::has_agreement(&records, Path::new(folder), &parts(text).digest().unwrap())
+        };
         assert!(has("/work/owls", "starts a") && has("/work/owls", "starts b"));
         assert!(!has("/work/owls", "starts c") && !has("/work", "starts a"));
         let record = TrustRecord::open(&records, folder, &|| {}).unwrap();

@@ -238,6 +238,38 @@ fn a_digest_trusts_one_state_of_a_folder() {
 }
 
 #[test]
+fn a_file_of_terabytes_among_the_words_of_a_command_is_not_read_and_no_digest_stands_for_it() {
+    attack("a sparse file of terabytes keeps perstack reading, or changes behind an agreement");
+    neighbour("a large program of ordinary size is known by its contents");
+    let serve = |words: &[&str]| {
+        let test = librarian(&command_skill("owls", "sh", words));
+        test.file("serve.sh", format!("touch {MARK}\nexec {} polite\n", program())).file("owls.img", "")
+    };
+    let test = serve(&["serve.sh", "owls.img"]).answers([Answer::text("Owls.")]);
+    let grow = |test: &Test, bytes| {
+        fs::File::options().write(true).open(test.workspace().join("owls.img")).unwrap().set_len(bytes).unwrap();
+    };
+    grow(&test, 7 << 40);
+    let shown = |test: &Test| test.run(["trust", "--show"]).assert_code(0).stdout;
+    let text = shown(&test);
+    assert!(text.contains("runs or reads owls.img, which is too large") && text.contains("digest: none"), "{text}");
+    let checked = test.run(["check"]).stdout;
+    assert!(checked.contains("runs or reads owls.img, which is too large") && checked.contains("(no digest)"));
+    // Where nobody is asked it is started, as any command; and whoever trusts any state trusts this one.
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    assert!(is_started(&test));
+    let test = test.env("PERSTACK_TRUST", &"0".repeat(64));
+    let ran = test.run(["run", "librarian", "q"]).assert_code(2);
+    let expected = ["this folder has none: it runs or reads owls.img", "PERSTACK_TRUST=1 (any state)"];
+    assert!(expected.iter().all(|text| ran.stderr.contains(text)), "{}", ran.stderr);
+    assert!(!is_started(&test));
+    let test = serve(&["serve.sh", "owls.img"]);
+    grow(&test, 1 << 20);
+    let text = shown(&test);
+    assert!(text.contains("runs or reads owls.img\n") && !text.contains("digest: none"), "{text}");
+}
+
+#[test]
 fn a_folders_env_file_cannot_trust_the_folder() {
     attack(".env sets PERSTACK_TRUST");
     let (key, _) = Provider::Anthropic.credentials()[0];
