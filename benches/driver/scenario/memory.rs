@@ -49,10 +49,10 @@ fn rollup(process: u32) -> Result<String> {
         .context("memory of a process that is closed to others is root's to read")
 }
 
-/// The megabytes that are a process's alone.
+/// The megabytes that are a process's alone however many of its kind there are: what it has written. Pages of the
+/// program that nobody else has mapped at the moment are not among them; a second process would share them.
 pub fn private_mb(process: u32) -> Result<f64> {
-    let rollup = rollup(process)?;
-    Ok((kilobytes(&rollup, "Private_Clean:")? + kilobytes(&rollup, "Private_Dirty:")?) / 1e3)
+    Ok(kilobytes(&rollup(process)?, "Private_Dirty:")? / 1e3)
 }
 
 /// The number of a line of `/proc`.
