@@ -81,7 +81,7 @@ fn paths(line: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ProgramPlace, WorkspaceTooWide};
+    use super::super::{PathRule, ProgramPlace, WorkspaceTooWide};
     use super::*;
     use crate::environment::Environment;
     use crate::expert::SkillAccess;
@@ -154,6 +154,19 @@ mod tests {
         {
             assert_eq!(reason(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_system_is_asked_for_its_folders_when_they_matter() {
+        let folder = folder();
+        let containment = containment(folder.path());
+        let workspace = folder.path().join("work");
+        assert_eq!(containment.rule(&workspace, FileAccess::Read), Some(PathRule::Workspace));
+        assert_eq!(containment.system_reads.get(), None);
+        assert_eq!(containment.rule(Path::new("/usr/share"), FileAccess::Read), Some(PathRule::System));
+        assert_eq!(containment.rule(Path::new("/usr/share"), FileAccess::Change), None);
+        assert_eq!(containment.rule(&folder.path().join("home/docs"), FileAccess::Read), None);
+        assert!(containment.system_reads.get().is_some());
     }
 
     #[test]

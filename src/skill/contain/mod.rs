@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use self::home::Home;
 use self::rule::RuleMarks;
@@ -43,7 +43,11 @@ pub struct Containment {
     home: Option<Home>,
     /// The name of the skill, for words on what to declare.
     skill: String,
+    /// But for the system's folders.
     lists: FileLists,
+    /// The programs and settings of the system, which is asked for them when a program is started: some hundred calls that
+    /// most jobs do without.
+    system_reads: OnceLock<Vec<PathBuf>>,
     /// The rules that the lists come from.
     marks: RuleMarks,
     /// The search path, by which caches are made before the first child.
@@ -102,8 +106,6 @@ impl Containment {
         let path = environment.users("PATH").unwrap_or_default();
         let mut lists = FileLists { devices: system::devices(), ..FileLists::default() };
         let mut marks = RuleMarks::default();
-        lists.reads.extend(system::reads(home.as_ref()));
-        marks.mark(PathRule::System, &lists);
         lists.reads.extend(system::program_folders(path, home.as_ref()));
         marks.mark(PathRule::ProgramFolder, &lists);
         lists.reads.extend(own_files::own_files(words, home.as_ref()));
@@ -138,7 +140,8 @@ impl Containment {
         lists.sockets.extend(resolved(&access.unix_sockets));
         marks.mark(PathRule::UnixSockets, &lists);
         let (skill, path) = (skill.to_owned(), path.to_owned());
-        Ok(Self { home, skill, lists, marks, path, egress: None, needs: None, prepared: Mutex::default() })
+        let (system_reads, prepared) = (OnceLock::new(), Mutex::default());
+        Ok(Self { home, skill, lists, system_reads, marks, path, egress: None, needs: None, prepared })
     }
 
     /// Bounds the programs to the hosts of `list`, which are reached through `proxies`. Decisions go to `report`.
@@ -175,9 +178,14 @@ impl Containment {
         if let Some((_, rules)) = prepared.as_ref().filter(|(made_of, _)| *made_of == identities) {
             return Ok(Confinement::Contained(Arc::clone(rules)));
         }
-        let rules = Arc::new(FileRules::new(&self.lists)?);
+        let rules = Arc::new(FileRules::new(&self.lists, self.system_reads())?);
         *prepared = Some((identities, Arc::clone(&rules)));
         Ok(Confinement::Contained(rules))
+    }
+
+    /// The programs and settings of the system, as the first call finds them.
+    fn system_reads(&self) -> &[PathBuf] {
+        self.system_reads.get_or_init(|| system::reads(self.home.as_ref()))
     }
 
     /// The files as they are now: one that has come, or was replaced, needs new rules.
@@ -186,7 +194,8 @@ impl Containment {
         let mounts = mounts.iter().map(|mount| match mount {
             PlaceMount::Held(path) | PlaceMount::ReadOnly(path) => path,
         });
-        [reads, writes, sockets].into_iter().flatten().chain(mounts).map(|path| identity(path)).collect()
+        let lists = [self.system_reads(), reads, writes, sockets].into_iter().flatten();
+        lists.chain(mounts).map(|path| identity(path)).collect()
     }
 }
 

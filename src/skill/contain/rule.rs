@@ -106,8 +106,9 @@ impl Containment {
         let holds = |folder: &PathBuf| real.starts_with(folder.canonicalize().as_ref().unwrap_or(folder));
         let find = |number: usize, list: &[PathBuf]| self.marks.rule(number, list.iter().position(holds)?);
         let device = || devices.iter().any(holds).then_some(PathRule::Device);
+        let system = || self.system_reads().iter().any(holds).then_some(PathRule::System);
         match access {
-            FileAccess::Read => find(1, writes).or_else(device).or_else(|| find(0, reads)),
+            FileAccess::Read => find(1, writes).or_else(device).or_else(system).or_else(|| find(0, reads)),
             FileAccess::Change => find(1, writes).or_else(device),
             FileAccess::Connect => find(2, sockets),
         }

@@ -76,7 +76,7 @@ pub(super) fn held_calls(
     numbers.extend(makes_sockets.then_some(libc::SYS_socket));
     let without_links = |paths: &[PathBuf]| paths.iter().map(|path| real(path)).collect::<Vec<_>>();
     let writes = without_links(&[&*lists.writes, &*lists.devices].concat());
-    let reads = without_links(&lists.reads);
+    let reads = without_links(&[containment.system_reads(), &*lists.reads].concat());
     let (containment, needs) = (Arc::clone(containment), Arc::clone(needs));
     let watch = FileWatch { containment, needs, reads, writes, connects, makes_sockets };
     if let Some(program) = program {

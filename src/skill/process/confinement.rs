@@ -51,14 +51,14 @@ pub struct FileRules {
 }
 
 impl FileRules {
-    /// Makes rules of lists. Everything else can be neither read, listed, executed nor changed; sockets without a name in
+    /// Makes rules of lists, and of more that is read. Everything else can be neither read, listed, executed nor changed; sockets without a name in
     /// the file system and signals reach no process outside, where the kernel has that.
     ///
     /// # Errors
     /// The kernel refuses them, or has no Landlock.
     #[cfg(target_os = "linux")]
-    pub fn new(lists: &FileLists) -> io::Result<Self> {
-        let ruleset = ruleset(lists).map_err(io::Error::other)?;
+    pub fn new(lists: &FileLists, more_reads: &[PathBuf]) -> io::Result<Self> {
+        let ruleset = ruleset(lists, more_reads).map_err(io::Error::other)?;
         let ruleset = ruleset.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no Landlock"))?;
         let has_unix_sockets = lists.sockets.iter().any(|socket| socket.exists());
         let mounts = super::mounts::Mounts::new(lists.mounts.iter().map(|mount| match mount {
@@ -70,14 +70,14 @@ impl FileRules {
 
     /// Fails: this system has no such rules.
     #[cfg(not(target_os = "linux"))]
-    pub fn new(_: &FileLists) -> io::Result<Self> {
+    pub fn new(_: &FileLists, _: &[PathBuf]) -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "programs are contained on Linux alone"))
     }
 }
 
 /// The rules as a descriptor; `None` where the kernel has no Landlock. Rights that it does not know are left out.
 #[cfg(target_os = "linux")]
-fn ruleset(lists: &FileLists) -> Result<Option<std::os::fd::OwnedFd>, landlock::RulesetError> {
+fn ruleset(lists: &FileLists, more_reads: &[PathBuf]) -> Result<Option<std::os::fd::OwnedFd>, landlock::RulesetError> {
     use landlock::{
         ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, Scope,
         path_beneath_rules,
@@ -97,7 +97,7 @@ fn ruleset(lists: &FileLists) -> Result<Option<std::os::fd::OwnedFd>, landlock::
         .handle_access(AccessFs::from_all(ABI::V9))?
         .scope(Scope::from_all(ABI::V6))?
         .create()?
-        .add_rules(path_beneath_rules(&lists.reads, reading))?
+        .add_rules(path_beneath_rules(lists.reads.iter().chain(more_reads), reading))?
         .add_rules(path_beneath_rules(&lists.writes, writing))?
         .add_rules(path_beneath_rules(&lists.devices, device))?
         .add_rules(path_beneath_rules(&lists.sockets, AccessFs::ResolveUnix))?;
