@@ -184,7 +184,7 @@ impl Work {
         let at = folder.path();
         let answers = if let Self::Job(steps) = self { steps } else { 1 };
         let server = Server::start(Script::reading(answers), Options::default())?;
-        let mut command = lab.ours(at);
+        let mut command = lab.ours();
         Lab::lead_to(&mut command, &server);
         match self {
             Self::Job(_) => command = lab.job(&Client::Ours, at, &server, &around)?,

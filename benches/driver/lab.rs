@@ -96,6 +96,7 @@ pub struct Lab {
     /// The folder of the floor's programs.
     programs: PathBuf,
     scratch: TempDir,
+    home: PathBuf,
     /// The floor's scripts, made from our own first requests.
     scripts: Mutex<HashMap<Surroundings, Vec<u8>>>,
     locks: Mutex<HashMap<Surroundings, Vec<u8>>>,
@@ -109,7 +110,9 @@ impl Lab {
         let programs = own.parent().context("no folder of programs")?.to_owned();
         fs::create_dir_all(folder)?;
         let scratch = tempfile::Builder::new().prefix("measure-").tempdir_in(folder.canonicalize()?)?;
-        Ok(Self { binary, sizes, programs, scratch, scripts: Mutex::default(), locks: Mutex::default() })
+        let home = scratch.path().join("home");
+        fs::create_dir(&home)?;
+        Ok(Self { binary, sizes, programs, scratch, home, scripts: Mutex::default(), locks: Mutex::default() })
     }
 
     /// A new folder with a configuration and the tool's file.
@@ -142,7 +145,7 @@ impl Lab {
         if let Some(lock) = locks.get(around) {
             return Ok(fs::write(file, lock)?);
         }
-        process::run(self.ours(folder).arg("install"), folder, |_| Ok(()))?;
+        process::run(self.ours().arg("install"), folder, |_| Ok(()))?;
         locks.insert(around.clone(), fs::read(file)?);
         Ok(())
     }
@@ -182,10 +185,11 @@ impl Lab {
         command
     }
 
-    /// Our binary, in an environment of its own.
-    pub fn ours(&self, folder: &Path) -> Command {
+    /// Our binary, in an environment of its own. Its home folder is not the one that it works in, as people have it:
+    /// nothing can be contained there.
+    pub fn ours(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.env_clear().env("HOME", folder).env("PATH", "/usr/bin:/bin").env("PERSTACK_TRUST", "1");
+        command.env_clear().env("HOME", &self.home).env("PATH", "/usr/bin:/bin").env("PERSTACK_TRUST", "1");
         command
     }
 
@@ -200,7 +204,7 @@ impl Lab {
         let store = match client {
             Client::Peer(peer) => return peer.job(folder, server.address()),
             Client::Ours => {
-                let mut command = self.ours(folder);
+                let mut command = self.ours();
                 Self::lead_to(&mut command, server);
                 command.args(["run", "librarian", "Which owls?"]);
                 return Ok(command);

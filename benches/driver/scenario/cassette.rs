@@ -22,7 +22,7 @@ pub fn recorded_and_replayed(lab: &Lab, client: &Client, steps: usize) -> Result
     let conversation = fixtures::recorded_job(lab, folder.path(), steps)?;
     let cassette = fs::metadata(folder.path().join("owls.cassette")).context("no cassette")?.len();
     let mut peak = 0.0_f64;
-    let mut command = lab.ours(folder.path());
+    let mut command = lab.ours();
     let ended = process::run(command.args(fixtures::REPLAY), folder.path(), |process| {
         // A process that has ended has no memory any more.
         while let Ok(text) = fs::read_to_string(format!("/proc/{process}/status")) {

@@ -24,13 +24,11 @@ pub fn starts(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 fn job(lab: &Lab, sandbox: &str) -> Result<(f64, f64)> {
     let around = Surroundings::default();
     let folder = lab.folder(&around)?;
-    // Nothing can be contained in a workspace that is the home folder.
-    let home = lab.folder(&around)?;
     let call = Call { name: "exec".to_owned(), arguments: json!({"command": "true", "args": []}) };
     let script = Script::Steps { answers: ANSWERS, call };
     let server = Server::start(script, Options { hold: Some(ANSWERS), ..Options::default() })?;
     let mut command = lab.job(&Client::Ours, folder.path(), &server, &around)?;
-    command.env("HOME", home.path()).args(["--sandbox", sandbox]);
+    command.args(["--sandbox", sandbox]);
     let mut private = 0.0;
     process::run(&mut command, folder.path(), |process| {
         server.wait_for(ANSWERS)?;

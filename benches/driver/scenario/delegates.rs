@@ -30,7 +30,7 @@ pub fn all_ask(lab: &Lab, client: &Client, count: usize) -> Result<Option<Figure
     let call = |number: usize| Call::new("reader", json!({"query": format!("Read book {number}.")}));
     let script = Script::Delegates { calls: (0..count).map(call).collect() };
     let server = Server::start(script, Options::default())?;
-    let mut command = lab.ours(folder.path());
+    let mut command = lab.ours();
     Lab::lead_to(&mut command, &server);
     process::run(command.args(["run", "librarian", "Which owls?"]), folder.path(), |_| Ok(()))?;
     let arrivals = server.arrivals();

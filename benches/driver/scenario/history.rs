@@ -30,7 +30,7 @@ pub fn resume_and_fork(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 /// Milliseconds up to the first request, and the bytes that were stored until then.
 fn go_on(lab: &Lab, folder: &Path, from: &Path) -> Result<(f64, f64)> {
     let server = Server::start(Script::reading(1), Options { hold: Some(1), ..Options::default() })?;
-    let mut command = lab.ours(folder);
+    let mut command = lab.ours();
     Lab::lead_to(&mut command, &server);
     command.arg("resume").arg(from).arg("And by day?");
     let before = steps::stored(&folder.join("perstack"))?.1;
@@ -85,6 +85,6 @@ pub fn lists(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 }
 
 fn timed(lab: &Lab, folder: &Path, words: &[&str]) -> Result<f64> {
-    let ended = process::run(lab.ours(folder).args(words), folder, |_| Ok(()))?;
+    let ended = process::run(lab.ours().args(words), folder, |_| Ok(()))?;
     Ok(ended.wall().as_secs_f64() * 1e3)
 }

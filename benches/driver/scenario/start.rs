@@ -28,7 +28,7 @@ pub fn version(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
     let mut command = match client {
         Client::Floor => lab.program("empty"),
         Client::Log2 => return Ok(None),
-        Client::Ours => lab.ours(folder.path()),
+        Client::Ours => lab.ours(),
         Client::Peer(peer) => peer.command(folder.path()),
     };
     let ended = process::run(command.arg("--version"), folder.path(), |_| Ok(()))?;
