@@ -85,13 +85,12 @@ fn files_within(mut left: u64, words: &[String], workspace: &Path, root: &Path) 
     }
     let digested = found.into_iter().filter_map(|(shown, path)| {
         let digest = match digest(&path, left) {
-            Ok(None) => return None,
             Ok(Some((digest, bytes))) => {
                 left = left.saturating_sub(bytes);
                 Some(digest)
             }
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
-            Err(_) => return None,
+            Ok(None) | Err(_) => return None,
         };
         Some(ProgramFile { path: shown.display().to_string(), digest })
     });

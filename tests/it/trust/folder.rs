@@ -251,8 +251,11 @@ fn a_file_of_terabytes_among_the_words_of_a_command_is_not_read_and_no_digest_st
     };
     grow(&test, 7 << 40);
     let shown = |test: &Test| test.run(["trust", "--show"]).assert_code(0).stdout;
-    let text = shown(&test);
-    assert!(text.contains("runs or reads owls.img, which is too large") && text.contains("digest: none"), "{text}");
+    let listed = shown(&test);
+    assert!(
+        listed.contains("runs or reads owls.img, which is too large") && listed.contains("digest: none"),
+        "{listed}"
+    );
     let checked = test.run(["check"]).stdout;
     assert!(checked.contains("runs or reads owls.img, which is too large") && checked.contains("(no digest)"));
     // Where nobody is asked it is started, as any command; and whoever trusts any state trusts this one.
@@ -265,8 +268,8 @@ fn a_file_of_terabytes_among_the_words_of_a_command_is_not_read_and_no_digest_st
     assert!(!is_started(&test));
     let test = serve(&["serve.sh", "owls.img"]);
     grow(&test, 1 << 20);
-    let text = shown(&test);
-    assert!(text.contains("runs or reads owls.img\n") && !text.contains("digest: none"), "{text}");
+    let listed = shown(&test);
+    assert!(listed.contains("runs or reads owls.img\n") && !listed.contains("digest: none"), "{listed}");
 }
 
 #[test]
