@@ -113,6 +113,9 @@ pub struct CheckpointHead {
     /// The conversation's task list.
     #[serde(default, skip_serializing_if = "TodoList::is_untouched")]
     pub todos: TodoList,
+    /// The tools that a search has found, in the order in which requests have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found_tools: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunFailure>,
     /// The budget that it was stopped by.
@@ -174,6 +177,7 @@ impl CheckpointHead {
             deciding: None,
             queued_messages: Vec::new(),
             todos: TodoList::default(),
+            found_tools: Vec::new(),
             error: None,
             budget: None,
             retry_count: 0,

@@ -62,6 +62,36 @@ impl ContextLimit {
     }
 }
 
+/// The way in which the tools of an expert's servers reach its model: all at once, or as it searches for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ToolSearch {
+    /// Every request has all of them.
+    #[default]
+    Off,
+    /// A search tool stands for them where their definitions take much of the model's context window.
+    Auto,
+    /// A search tool always stands for them.
+    On,
+}
+
+impl ToolSearch {
+    /// The word in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::On => "on",
+        }
+    }
+
+    /// Returns true if it is the default.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A declared role. [`Expert::new`] makes one in code, and its JSON needs only `instruction`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "ExpertJson")]
@@ -83,6 +113,9 @@ pub struct Expert {
     /// Absent: as the configuration has it for all experts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_limit: Option<ContextLimit>,
+    /// Absent: as the configuration has it for all experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_search: Option<ToolSearch>,
     /// The schema that its answers have to be valid against.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<OutputSchema>,
@@ -126,6 +159,7 @@ struct ExpertJson {
     default_model_tier: Option<ModelTier>,
     fallback: Option<Vec<ModelName>>,
     context_limit: Option<ContextLimit>,
+    tool_search: Option<ToolSearch>,
     output_schema: Option<OutputSchema>,
     verify: Option<VerifyCommand>,
     #[serde(default)]
@@ -157,6 +191,7 @@ impl From<ExpertJson> for Expert {
             default_model_tier: json.default_model_tier,
             fallback: json.fallback,
             context_limit: json.context_limit,
+            tool_search: json.tool_search,
             output_schema: json.output_schema,
             verify: json.verify,
             context: json.context,
@@ -199,6 +234,7 @@ impl Expert {
             default_model_tier: None,
             fallback: None,
             context_limit: None,
+            tool_search: None,
             output_schema: None,
             verify: None,
             context: Vec::new(),

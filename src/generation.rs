@@ -19,12 +19,21 @@ pub struct GenerateRequest<'a> {
     pub model: &'a str,
     pub messages: &'a [Message],
     pub tools: &'a [ToolSpec],
+    /// The number of those at the end of `tools` that a search has found: a later request has more, the others stay.
+    pub found: usize,
     pub reasoning: ReasoningBudget,
     /// Most tokens to answer with, reasoning included; absent where neither the protocol nor a budget asks for a limit.
     pub max_output_tokens: Option<u64>,
     /// The tools that the provider is to run itself.
     pub native: NativeTools<'a>,
     pub occasion: Occasion<'a>,
+}
+
+impl<'a> GenerateRequest<'a> {
+    /// The tools that all requests of the conversation have, and those that were found.
+    pub fn split_tools(&self) -> (&'a [ToolSpec], &'a [ToolSpec]) {
+        self.tools.split_at(self.tools.len().saturating_sub(self.found))
+    }
 }
 
 /// The Run and the time of a request; in a replay the same as in the recording.

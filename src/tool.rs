@@ -17,6 +17,9 @@ pub const LONGEST_NAME: usize = 128;
 /// The loop's own tools, which every expert has, whether or not it has the base skill.
 pub const CONVERSATION_TOOLS: [&str; 3] = ["todo", "clearTodo", "attemptCompletion"];
 
+/// The skill that the tool belongs to by which a model searches the tools of servers.
+pub const TOOL_SEARCH_SKILL: &str = "@perstack/tool-search";
+
 /// All tools of the built-in base skill, the loop's own among them.
 pub const BASE_TOOLS: [&str; 17] = [
     "todo",
@@ -132,6 +135,9 @@ pub struct ToolResult {
     pub result: Vec<Content>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_error: bool,
+    /// The tools that a search has found by this call, in order: requests have their definitions from here on.
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub found_tools: Box<[String]>,
 }
 
 impl ToolResult {
@@ -143,6 +149,7 @@ impl ToolResult {
             tool_name: call.tool_name.clone(),
             result,
             is_error: false,
+            found_tools: Box::default(),
         }
     }
 

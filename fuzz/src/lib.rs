@@ -63,6 +63,7 @@ fn generation(
         reasoning: ReasoningBudget::None,
         max_output_tokens: Some(1000),
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

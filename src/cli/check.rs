@@ -113,6 +113,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     trust(setup, summary, findings);
     models::provider(setup, settings, findings);
     permissions(&standing, known, findings);
+    lock::tool_search(known, setup, settings, project, findings);
     lock::entries_of(lock, project, findings);
 }
 

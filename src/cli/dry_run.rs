@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use perstack::config::FolderTrust;
 use perstack::permission::Permissions;
-use perstack::runtime::{self, CassetteMode, InDoubt, JobPlan, PlanInput, ResumeFrom};
+use perstack::runtime::{self, CassetteMode, InDoubt, JobPlan, PlanInput, PlannedSearch, PlannedTool, ResumeFrom};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -180,13 +180,14 @@ fn head(dry: &DryRun) -> String {
 /// The estimates, with the tools and files that they are of.
 fn estimates(plan: &JobPlan) -> String {
     let mut text = String::new();
-    let of_tools: u64 = plan.tools.iter().map(|tool| tool.tokens).sum();
+    let (searched, sent): (Vec<&PlannedTool>, Vec<&PlannedTool>) = plan.tools.iter().partition(|tool| tool.is_searched);
+    let of_tools: u64 = sent.iter().map(|tool| tool.tokens).sum();
     let _ = writeln!(text, "\nestimated tokens of the first request: {}", plan.tokens);
     let mut row = |tokens: u64, what: String| {
         let _ = writeln!(text, "{tokens:>8}  {}", visible(&what));
     };
     row(plan.instruction_tokens, "instruction".to_owned());
-    row(of_tools, format!("{} tools", plan.tools.len()));
+    row(of_tools, format!("{} tools", sent.len()));
     if plan.earlier_messages > 0 {
         row(plan.earlier_tokens, format!("{} messages of the job so far", plan.earlier_messages));
     }
@@ -196,12 +197,20 @@ fn estimates(plan: &JobPlan) -> String {
         row(plan.input_tokens, format!("query{along}"));
     }
     let _ = writeln!(text, "\ntools");
-    for tool in &plan.tools {
-        let marked = if tool.permission == "allowed" { String::new() } else { format!(", {}", tool.permission) };
-        let _ = writeln!(text, "{:>8}  {} ({}{marked})", tool.tokens, visible(&tool.name), visible(&tool.skill));
-    }
+    let list = |text: &mut String, tools: &[&PlannedTool]| {
+        for tool in tools {
+            let marked = if tool.permission == "allowed" { String::new() } else { format!(", {}", tool.permission) };
+            let _ = writeln!(text, "{:>8}  {} ({}{marked})", tool.tokens, visible(&tool.name), visible(&tool.skill));
+        }
+    };
+    list(&mut text, &sent);
     for skill in &plan.unknown_tools_of {
         let _ = writeln!(text, "       ?  the tools of {}: no lock has them, and no server is asked", visible(skill));
+    }
+    if let Some(PlannedSearch { tools, tokens }) = &plan.tool_search {
+        let _ =
+            writeln!(text, "\ntools that are not sent until the model has found them: {tools}, about {tokens} tokens");
+        list(&mut text, &searched);
     }
     if !plan.files.is_empty() {
         let _ = writeln!(text, "\nfiles in the instruction");

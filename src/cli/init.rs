@@ -163,6 +163,9 @@ fn configuration(args: &InitArgs, has_context: bool) -> String {
 # maxSteps = 100       # steps after which a job stops
 # maxCost = 1.0        # US dollars that a job may cost
 
+# Where the tools of servers take much of the model's context window, it searches for them (after `perstack install`).
+toolSearch = "auto"
+
 {provider}
 [experts."{expert}"]
 # For people, and for experts that delegate to this one.

@@ -1,5 +1,6 @@
 //! `perstack list-tools`: the tools that each expert would see.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use perstack::event::{Event, EventSink};
 use perstack::expert::{Expert, ExpertKey};
 use perstack::message::Message;
 use perstack::permission::{PermissionRules, PermissionVerdict};
-use perstack::runtime::{self, CassetteMode, InDoubt, Options};
+use perstack::runtime::{self, CassetteMode, InDoubt, Options, SearchState};
 use perstack::tool::{ToolHints, ToolKind, ToolSpec};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -65,6 +66,9 @@ struct Row<'a> {
     kind: ToolKind,
     hints: ToolHints,
     permission: Permitted,
+    /// Requests do not have it before the model has found it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_searched: bool,
 }
 
 /// The permission of a tool.
@@ -152,6 +156,8 @@ async fn list(
 /// The tools that were found, and the failures of other experts.
 struct Collected {
     found: Vec<(ExpertKey, Vec<(ToolSpec, Permitted)>)>,
+    /// The servers of each expert whose tools its model has to search for.
+    searched: Vec<(ExpertKey, HashSet<String>)>,
     /// There are permissions.
     decides: bool,
     failures: Vec<Failure>,
@@ -159,7 +165,7 @@ struct Collected {
 
 /// Asks for each expert's tools in turn. One that fails does not hide the others'.
 async fn collect(experts: &[ExpertKey], options: &Options, warnings: &mut Vec<String>) -> Collected {
-    let mut collected = Collected { found: Vec::new(), decides: false, failures: Vec::new() };
+    let mut collected = Collected { found: Vec::new(), searched: Vec::new(), decides: false, failures: Vec::new() };
     for expert in experts {
         match runtime::list(expert, options).await {
             Ok(listed) => {
@@ -175,6 +181,10 @@ async fn collect(experts: &[ExpertKey], options: &Options, warnings: &mut Vec<St
                         .collect()
                 });
                 collected.found.push((expert.clone(), permitted.unwrap_or_default()));
+                if let Ok(state) = SearchState::new(expert, options) {
+                    warnings.extend(state.warning().map(|line| format!("expert {expert}: {line}")));
+                    collected.searched.push((expert.clone(), state.servers().map(str::to_owned).collect()));
+                }
             }
             Err(error) => collected.failures.push(Failure::from(error).in_expert(expert)),
         }
@@ -189,7 +199,15 @@ fn write(collected: &Collected, format: Format, paint: Paint) -> Result<Exit, Fa
     let rows: Vec<Row<'_>> = collected
         .found
         .iter()
-        .flat_map(|(expert, tools)| tools.iter().map(|(tool, permitted)| row(expert, tool, permitted)))
+        .flat_map(|(expert, tools)| {
+            let searched = collected.searched.iter().find(|(other, _)| other == expert);
+            let is_searched = move |tool: &ToolSpec| {
+                tool.kind == ToolKind::Mcp && searched.is_some_and(|(_, servers)| servers.contains(&tool.skill_name))
+            };
+            tools
+                .iter()
+                .map(move |(tool, permitted)| Row { is_searched: is_searched(tool), ..row(expert, tool, permitted) })
+        })
         .collect();
     let text = match format {
         Format::Json => json_for(&json(&rows)?, io::stdout().is_terminal()).into_owned(),
@@ -235,6 +253,7 @@ fn row<'a>(expert: &'a ExpertKey, tool: &'a ToolSpec, permitted: &Permitted) -> 
         kind: tool.kind,
         hints: tool.hints,
         permission: permitted.clone(),
+        is_searched: false,
     }
 }
 
@@ -242,7 +261,8 @@ fn json(rows: &[Row<'_>]) -> Result<String, Failure> {
     serde_json::to_string_pretty(rows).map(|text| text + "\n").map_err(Failure::other)
 }
 
-/// Columns for people. With a width, descriptions are shortened to fit; with permissions there is a column for them.
+/// Columns for people. With a width, descriptions are shortened to fit; with permissions there is a column for them, and where
+/// tools are searched one for that.
 fn table(rows: &[Row<'_>], width: Option<usize>, decides: bool) -> String {
     if rows.is_empty() {
         return String::new();
@@ -256,6 +276,12 @@ fn table(rows: &[Row<'_>], width: Option<usize>, decides: bool) -> String {
         let words = std::iter::once("PERMISSION".to_owned()).chain(rows.iter().map(permission_text));
         for ((cells, _), word) in lines.iter_mut().zip(words) {
             cells.push(word);
+        }
+    }
+    if rows.iter().any(|row| row.is_searched) {
+        let words = rows.iter().map(|row| if row.is_searched { "by search" } else { "always" });
+        for ((cells, _), word) in lines.iter_mut().zip(std::iter::once("SENT").chain(words)) {
+            cells.push(word.to_owned());
         }
     }
     let length = |text: &String| text.chars().count();

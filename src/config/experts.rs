@@ -7,12 +7,12 @@ use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
 use super::graph::Declaration;
 use super::keys::tables::{EXPERT, PERMISSIONS};
-use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TIERS};
+use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TIERS, TOOL_SEARCHES};
 use super::output_schema::SchemaFolders;
 use super::reader::{Diagnostics, Key, Node, Table};
 use super::suggest::nearest;
 use super::{Endpoints, agent_skills, context_files, native, output_schema, provider, skills, verify};
-use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
+use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, ToolSearch, is_version};
 use crate::model_name::ModelName;
 use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
@@ -79,6 +79,7 @@ fn expert(
     let own_model = own_model.filter(|_| default_model_tier.is_none());
     let fallback = table.get("fallback").and_then(|node| provider::fallback(&node, own_model, diagnostics));
     let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, diagnostics));
+    let tool_search = table.get("toolSearch").and_then(|node| tool_search(&node, diagnostics));
     let output_schema = table.get("outputSchema").and_then(|node| output_schema::schema(&node, folders, diagnostics));
     let verify = table.get("verify").and_then(|node| verify::verify(&node, diagnostics));
     let context = table.get("context").map(|node| context_files::paths(&node, diagnostics)).unwrap_or_default();
@@ -107,6 +108,7 @@ fn expert(
         default_model_tier,
         fallback,
         context_limit,
+        tool_search,
         output_schema,
         verify,
         context,
@@ -126,6 +128,11 @@ fn expert(
 /// `contextLimit`, of an expert or of all.
 pub(super) fn context_limit(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<ContextLimit> {
     node.choice(&CONTEXT_LIMITS, diagnostics)
+}
+
+/// `toolSearch`, of an expert or of all.
+pub(super) fn tool_search(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<ToolSearch> {
+    node.choice(&TOOL_SEARCHES, diagnostics)
 }
 
 /// The version of the original's scale that an expert needs. A higher one than this runtime's is a mistake.
@@ -243,6 +250,7 @@ mod tests {
             default_model_tier: None,
             fallback: None,
             context_limit: None,
+            tool_search: None,
             output_schema: None,
             verify: None,
             context: Vec::new(),
@@ -271,6 +279,7 @@ mod tests {
             defaultModelTier = "high"
             fallback = ["openai/gpt-5-mini"]
             contextLimit = "summarize"
+            toolSearch = "auto"
             delegates = ["@plan/write", "@plan/write"]
             tags = ["docs", "a_b"]
             permissions = { allow = ["readTextFile"], ask = ["exec(git *)"], deny = [] }
@@ -290,6 +299,7 @@ mod tests {
             default_model_tier: Some(ModelTier::High),
             fallback: Some(vec!["openai/gpt-5-mini".parse().unwrap()]),
             context_limit: Some(ContextLimit::Summarize),
+            tool_search: Some(ToolSearch::Auto),
             output_schema: None,
             verify: None,
             context: Vec::new(),
@@ -308,7 +318,7 @@ mod tests {
             provider_tool_options: None,
         };
         assert_eq!(project.expert("plan").unwrap(), &expected);
-        assert_eq!(project.warnings, ["p.toml:10:41: experts.plan.delegates.1: listed twice, ignored"]);
+        assert_eq!(project.warnings, ["p.toml:11:41: experts.plan.delegates.1: listed twice, ignored"]);
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn empty() -> Project {
         workspace: None,
         max_tool_output: None,
         context_limit: None,
+        tool_search: None,
         permissions: Permissions::default(),
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
         base_skill_command: None,
@@ -123,6 +124,7 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     project.workspace = root.get("workspace").and_then(|node| node.filled(diagnostics)).map(PathBuf::from);
     project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, diagnostics));
     project.context_limit = root.get("contextLimit").and_then(|node| experts::context_limit(&node, diagnostics));
+    project.tool_search = root.get("toolSearch").and_then(|node| experts::tool_search(&node, diagnostics));
     project.permissions =
         root.get("permissions").map(|node| experts::permissions(&node, diagnostics)).unwrap_or_default();
     if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, diagnostics)) {
@@ -227,7 +229,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::expert::ContextLimit;
+    use crate::expert::{ContextLimit, ToolSearch};
     use crate::hint::ErrorHint as _;
     use crate::setting::ProviderName;
 
@@ -254,6 +256,7 @@ mod tests {
             timeout = 9e4
             maxToolOutput = 5000
             contextLimit = "summarize"
+            toolSearch = "on"
             envPath = ["a.env", "b.env"]
             maxCost = 1.5
             maxTokens = 500_000
@@ -291,6 +294,7 @@ mod tests {
             },
             max_tool_output: Some(5000),
             context_limit: Some(ContextLimit::Summarize),
+            tool_search: Some(ToolSearch::On),
             env_path: Some(vec![PathBuf::from("a.env"), PathBuf::from("b.env")]),
             api_base_url: "https://api.example".to_owned(),
             base_skill_command: Some(vec!["base".to_owned(), "--quiet".to_owned()]),

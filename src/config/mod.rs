@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::budget::Budgets;
-use crate::expert::{ContextLimit, Expert};
+use crate::expert::{ContextLimit, Expert, ToolSearch};
 use crate::expert_map::ExpertMap;
 use crate::model_name::ModelName;
 use crate::permission::Permissions;
@@ -159,6 +159,8 @@ pub struct Project {
     pub max_tool_output: Option<usize>,
     /// `contextLimit`, for experts without one of their own.
     pub context_limit: Option<ContextLimit>,
+    /// `toolSearch`, for experts without one of their own.
+    pub tool_search: Option<ToolSearch>,
     /// `permissions` of all experts.
     pub permissions: Permissions,
     pub api_base_url: String,
@@ -205,6 +207,8 @@ pub struct Settings {
     pub max_tool_output: usize,
     /// For experts without one of their own: the file's, else the built-in.
     pub context_limit: ContextLimit,
+    /// For experts without one of their own: the file's, else the built-in.
+    pub tool_search: ToolSearch,
     /// The source of each value.
     pub origins: Origins,
     /// The limits that neither a folder's file nor a stored job exceeds: the user's own, in a folder that is not trusted.
@@ -249,6 +253,7 @@ impl Default for Settings {
             sandbox: Sandbox::default(),
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             context_limit: ContextLimit::default(),
+            tool_search: ToolSearch::default(),
             origins: Origins::default(),
             ceilings: Ceilings::default(),
         }

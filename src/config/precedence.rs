@@ -317,6 +317,7 @@ pub fn settle_in_folder(
         sandbox,
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
+        tool_search: project.and_then(|project| project.tool_search).unwrap_or_default(),
         origins: Origins {
             provider: provider_origin,
             model: model_origin,

@@ -13,7 +13,7 @@ use crate::machine::messages;
 use crate::machine::todo::{self, ATTEMPT_COMPLETION, Completion};
 use crate::message::Message;
 use crate::permission::CallDecision;
-use crate::tool::{ToolCall, ToolKind, ToolResult};
+use crate::tool::{TOOL_SEARCH_SKILL, ToolCall, ToolKind, ToolResult};
 
 /// Skill name of calls to tools that do not exist.
 const NO_SKILL: &str = "unknown";
@@ -342,6 +342,9 @@ fn delegate_problem(call: &ToolCall, parameters: &RunParameters) -> Option<ToolR
 }
 
 fn unknown_tool(name: &str, parameters: &RunParameters) -> String {
+    if let Some(search) = parameters.tools.iter().find(|route| route.skill_name == TOOL_SEARCH_SKILL) {
+        return format!("there is no tool {name:?}. Search for the one that is meant with {}", search.name);
+    }
     let known: Vec<&str> = parameters.tools.iter().map(|route| route.name.as_str()).collect();
     format!("there is no tool {name:?}. The tools are: {}", known.join(", "))
 }

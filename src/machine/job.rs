@@ -324,6 +324,7 @@ impl JobMachine {
             tool_name: to.tool_name.clone(),
             result: vec![Content::text(text)],
             is_error,
+            found_tools: Box::default(),
         };
         if let Some(answer) = waiting.answers.get_mut(slot) {
             *answer = Some(result);

@@ -199,6 +199,7 @@ proptest! {
             tool_name: "t".to_owned(),
             result: Vec::new(),
             is_error: false,
+            found_tools: Box::default(),
         };
         let inputs = [
             Input::Proceed,

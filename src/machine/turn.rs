@@ -82,11 +82,29 @@ impl RunData {
     }
 
     pub(super) fn resolve(&mut self, results: Vec<ToolResult>) -> Reaction {
+        self.offer_found(&results);
         self.note(|step| step.set_results(results.clone()));
         let message = messages::tool_results(results, &mut self.ids);
         let new = &message;
         let events = self.report(|| EventBody::FinishToolCall { new_messages: vec![new.clone()] });
         self.add_new(message);
         Reaction::proceed(State::FinishingStep, events)
+    }
+
+    /// Has the next requests offer what searches have found. In the order of the calls, not in that of their results' arrival,
+    /// which another time is another one.
+    fn offer_found(&mut self, results: &[ToolResult]) {
+        let found = &mut self.head.found_tools;
+        let before = found.len();
+        for name in results.iter().flat_map(|result| &result.found_tools) {
+            if !found.contains(name) {
+                found.push(name.clone());
+            }
+        }
+        if found.len() > before
+            && let Some(measured) = &mut self.measured
+        {
+            measured.tools_changed();
+        }
     }
 }

@@ -9,7 +9,8 @@ use crate::provider::repair::Repairs;
 use crate::provider::{EncodedRequest, Encoder, Protocol, thinking};
 
 /// The encoded messages of one conversation. A new one has none, and is always right to use; the latest request's goes on
-/// only while its messages, its tools and all but its limit and occasion stay as they were.
+/// only while its messages, its tools and all but its limit and occasion stay as they were; other tools are
+/// announced ([`EncodedConversation::tools_changed`]).
 #[derive(Default)]
 pub struct EncodedConversation {
     encoder: Option<Box<dyn Encoder>>,
@@ -18,9 +19,16 @@ pub struct EncodedConversation {
     last: String,
     /// The number of refusals by then, which they are without.
     refused: usize,
+    /// The encoder has tools of an earlier request.
+    has_other_tools: bool,
 }
 
 impl EncodedConversation {
+    /// Takes the tools of the next request anew. The messages stay as they are encoded.
+    pub fn tools_changed(&mut self) {
+        self.has_other_tools = true;
+    }
+
     /// The request to send, without thinking of others than `origin` and without what the provider refused.
     pub(super) fn request(
         &mut self,
@@ -33,6 +41,9 @@ impl EncodedConversation {
             *self = Self { refused: repairs.count(), ..Self::default() };
         }
         let encoder = self.encoder.get_or_insert_with(|| protocol.encoder(request));
+        if std::mem::take(&mut self.has_other_tools) {
+            encoder.set_tools(request);
+        }
         let new = request.messages.get(self.read..).unwrap_or_default();
         let own = thinking::without_foreign(new, origin);
         repairs.apply(&own).iter().for_each(|message| encoder.add(message));

@@ -99,6 +99,9 @@ pub trait Encoder: Send + Sync {
     /// Adds the conversation's next message.
     fn add(&mut self, message: &Message);
 
+    /// Takes the tools of `request`, whose conversation has been added as far as it is, in place of those before.
+    fn set_tools(&mut self, request: &GenerateRequest<'_>);
+
     /// Returns the request to send for the messages so far, not for those of `request`: path below the base URL, extra
     /// headers, JSON body.
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest;

@@ -24,6 +24,7 @@ pub fn bare_request(model: &str) -> GenerateRequest<'_> {
         reasoning: ReasoningBudget::None,
         max_output_tokens: None,
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion::default(),
     }
 }

@@ -117,7 +117,7 @@ pub(super) enum Record {
     Start(Box<RecordedStart>),
     Exchange(Exchange),
     Tool(ToolExchange),
-    Offer(Offer),
+    Offer(RecordedOffer),
     Permission(PermissionRecord),
     End(EndRecord),
 }
@@ -277,9 +277,13 @@ pub(super) struct PermissionRecord {
     pub decision: CallDecision,
 }
 
-/// The tools that the servers of an expert offered when they were started.
+/// The tools that the servers of an expert offered when they were started, or that a lock had in their place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Offer {
+#[serde(rename_all = "camelCase")]
+pub struct RecordedOffer {
     pub expert: ExpertKey,
     pub tools: Vec<ToolSpec>,
+    /// They are those of a lock, which a model may search. Absent in older cassettes, in which none did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_locked: bool,
 }

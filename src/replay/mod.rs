@@ -60,7 +60,7 @@ use crate::hint::ErrorHint;
 use crate::id::{CheckpointId, JobId};
 
 pub use cassette::CassetteHeader;
-pub use cassette::RecordedStart;
+pub use cassette::{RecordedOffer, RecordedStart};
 pub use clock::CassetteClock;
 pub use index::Cassette;
 pub use play::{ReplayDecisions, ReplayDifference, ReplayTools, ReplayTransport};

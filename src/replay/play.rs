@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::cassette::{Record, RecordedAnswer, RecordedResponse, ToolExchange};
+use super::cassette::{Record, RecordedAnswer, RecordedOffer, RecordedResponse, ToolExchange};
 use super::conversations::Conversations;
 use super::digest::Digest;
 use super::index::{Place, digest_of, shown};
@@ -27,7 +27,7 @@ use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
-use crate::tool::{ToolCall, ToolResult, ToolSpec};
+use crate::tool::{ToolCall, ToolResult};
 
 /// The records of a kind that were not used yet, by their digests.
 struct Unused {
@@ -302,7 +302,7 @@ impl ReplayTools {
     ///
     /// # Errors
     /// [`ReplayError::Mismatch`] when the record cannot be used.
-    pub fn offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, ReplayError> {
+    pub fn offer(&self, expert: &ExpertKey) -> Result<Option<RecordedOffer>, ReplayError> {
         let Some(places) = self.cassette.offers.get(expert) else { return Ok(None) };
         let place = {
             let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -314,7 +314,8 @@ impl ReplayTools {
         let Some(Record::Offer(offer)) = place.map(|place| self.cassette.record(place)).transpose()? else {
             return Err(self.cassette.changed());
         };
-        self.shown(&offer.tools).map(Some).map_err(|error| {
+        let tools = self.shown(&offer.tools);
+        tools.map(|tools| Some(RecordedOffer { tools, ..offer })).map_err(|error| {
             let name = self.cassette.path.display();
             ReplayError::Mismatch(format!("the tools of expert {expert} in cassette {name} cannot be used ({error})"))
         })

@@ -10,15 +10,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cassette::{
-    EndRecord, Exchange, MAX_HEADER, Offer, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedRequest,
-    RecordedResponse, RecordedStart, ToolExchange,
+    EndRecord, Exchange, MAX_HEADER, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedOffer,
+    RecordedRequest, RecordedResponse, RecordedStart, ToolExchange,
 };
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
 use super::workspace::{LocalPaths, map_strings};
 use super::{Cassette, CassetteHeader, ReplayError};
 use crate::checkpoint::Status;
-use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
 use crate::permission::CallDecision;
@@ -28,7 +27,7 @@ use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
 use crate::redact::Redactor;
-use crate::tool::{ToolCall, ToolResult, ToolSpec};
+use crate::tool::{ToolCall, ToolResult};
 
 /// The response headers that are recorded: those needed to read the body and to know when to try again. Others may hold
 /// account names.
@@ -124,10 +123,10 @@ impl CassetteRecorder {
         self.note(&Record::Permission(PermissionRecord { call: call.clone(), decision: decision.clone() }));
     }
 
-    /// Records the tools that the servers of `expert` offer, as started for one of its Runs. A failure is handled as by
+    /// Records the tools that the servers of an expert offer, as started for one of its Runs. A failure is handled as by
     /// [`CassetteRecorder::note_tool`].
-    pub fn note_offer(&self, expert: &ExpertKey, tools: Vec<ToolSpec>) {
-        self.note(&Record::Offer(Offer { expert: expert.clone(), tools }));
+    pub fn note_offer(&self, offer: RecordedOffer) {
+        self.note(&Record::Offer(offer));
     }
 
     /// Returns the first failure that could not be returned when it happened: a caller that dropped an answer cannot

@@ -332,11 +332,13 @@ fn offers_are_returned_run_by_run_and_the_last_again() {
     };
     let [librarian, scribe]: [ExpertKey; 2] = ["librarian", "scribe"].map(|key| key.parse().unwrap());
     let recorder = studio.recorder();
-    recorder.note_offer(&librarian, vec![tool("of /home/me/work/a with sk-secret-0123456789")]);
-    recorder.note_offer(&librarian, vec![tool("later")]);
+    let offer =
+        |description, is_locked| RecordedOffer { expert: librarian.clone(), tools: vec![tool(description)], is_locked };
+    recorder.note_offer(offer("of /home/me/work/a with sk-secret-0123456789", false));
+    recorder.note_offer(offer("later", true));
     let tools = ReplayTools::new(studio.cassette(), paths("/other"));
-    let descriptions = [(); 3].map(|()| tools.offer(&librarian).unwrap().unwrap()[0].description.clone().unwrap());
-    assert_eq!(descriptions, ["of /other/a with [redacted]", "later", "later"]);
+    let offers = [(); 3].map(|()| tools.offer(&librarian).unwrap().unwrap());
+    assert_eq!(offers, [offer("of /other/a with [redacted]", false), offer("later", true), offer("later", true)]);
     assert_eq!(tools.offer(&scribe).unwrap(), None);
 }
 

@@ -23,7 +23,7 @@ use crate::tool::ToolSpec;
 pub use clock::SystemClock;
 pub use error::{ErrorClass, FallbackProblem, RunError, hint};
 pub use job::connector::Connector;
-pub use job::plan::{JobPlan, PlanInput, PlannedTool};
+pub use job::plan::{JobPlan, PlanInput, PlannedSearch, PlannedTool};
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{
@@ -31,6 +31,7 @@ pub use options::{
 };
 pub use recorded_job::{PartInput, RecordedJob};
 pub use tools::containment::{SandboxRules, with_agent_skills};
+pub use tools::search::SearchState;
 pub use tools::servers::programs_of;
 
 /// Runs a new job: `input.expert` on `input.query`.

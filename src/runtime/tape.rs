@@ -7,7 +7,7 @@ use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
 use crate::hint::ErrorHint as _;
 use crate::permission::CallDecision;
-use crate::replay::{CassetteRecorder, ReplayDecisions, ReplayError, ReplayTools};
+use crate::replay::{CassetteRecorder, RecordedOffer, ReplayDecisions, ReplayError, ReplayTools};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -103,7 +103,7 @@ impl Tape {
     ///
     /// # Errors
     /// The recording cannot be used.
-    pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, RunError> {
+    pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<RecordedOffer>, RunError> {
         let Some(answers) = self.answers() else { return Ok(None) };
         Ok(answers.tools.offer(expert)?)
     }
@@ -118,10 +118,11 @@ impl Tape {
         self.answers().is_some()
     }
 
-    /// Records the tools that the servers of `expert` offer. A failure is returned by [`Tape::finish`].
-    pub fn record_offer(&self, expert: &ExpertKey, tools: impl FnOnce() -> Vec<ToolSpec>) {
+    /// Records the tools that the servers of `expert` offer. `is_locked`: they are those of a lock. A failure is returned by
+    /// [`Tape::finish`].
+    pub fn record_offer(&self, expert: &ExpertKey, is_locked: bool, tools: impl FnOnce() -> Vec<ToolSpec>) {
         if let Self::Recording(recorder) = self {
-            recorder.note_offer(expert, tools());
+            recorder.note_offer(RecordedOffer { expert: expert.clone(), tools: tools(), is_locked });
         }
     }
 

@@ -21,11 +21,13 @@ pub mod egress;
 mod lexical_path;
 mod limit;
 pub mod mcp;
+mod offered;
 pub mod output;
 pub mod process;
 mod set;
 #[cfg(test)]
 pub mod testing;
+pub mod tool_search;
 
 pub use set::{NameClaim, SkillSet, ToolsChange};
 

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::future::BoxFuture;
 use crate::skill::Skill;
-use crate::tool::{CONVERSATION_TOOLS, LONGEST_NAME, ToolCall, ToolKind, ToolResult, ToolSpec};
+use crate::skill::offered::OfferedTools;
+use crate::tool::{CONVERSATION_TOOLS, LONGEST_NAME, TOOL_SEARCH_SKILL, ToolCall, ToolKind, ToolResult, ToolSpec};
 
 /// The claim that a source of running tools has to their names. The loop's own tools go before all others, then
 /// delegates, then questions, whatever their source.
@@ -35,6 +36,8 @@ pub struct SkillSet {
     warnings: Vec<String>,
     /// The skills' revisions when their tools were read.
     revisions: Vec<u64>,
+    /// Those that requests have, where others are behind a search.
+    offered: Option<OfferedTools>,
 }
 
 /// A change of the tools that skills offer.
@@ -108,6 +111,27 @@ impl SkillSet {
         &self.tools
     }
 
+    /// Puts the tools that `is_behind` is true for behind a search, once all have their names. Of skills that change their
+    /// tools none can be: these are those of a lock.
+    pub fn put_behind_search(&mut self, is_behind: impl Fn(&ToolSpec) -> bool) {
+        self.offered = Some(OfferedTools::new(&self.tools, is_behind));
+    }
+
+    /// The tools that requests have, and how many at their end were found by a search.
+    pub fn offered(&self) -> (&[ToolSpec], usize) {
+        self.offered.as_ref().map_or((&self.tools, 0), |offered| (offered.tools(), offered.found()))
+    }
+
+    /// Offers the tools of these names, of all that searches have found so far. Returns true if there are more tools now.
+    pub fn offer_found(&mut self, found: &[String]) -> bool {
+        self.offered.as_mut().is_some_and(|offered| offered.offer(found))
+    }
+
+    /// Returns true for the tool that searches others.
+    pub fn is_search(&self, name: &str) -> bool {
+        self.offered.is_some() && self.tool(name).is_some_and(|tool| tool.skill_name == TOOL_SEARCH_SKILL)
+    }
+
     /// All tools under their own names, as a lock keeps them.
     pub fn own_tools(&self) -> Vec<ToolSpec> {
         self.sources.iter().flat_map(|(_, source)| source.tools()).collect()
@@ -125,6 +149,11 @@ impl SkillSet {
         own.map(|((_, own), _)| own.as_str())
     }
 
+    /// The names that skills give their tools, by those that are offered.
+    pub fn own_names(&self) -> HashMap<&str, &str> {
+        self.names.iter().map(|((_, own), offered)| (offered.as_str(), own.as_str())).collect()
+    }
+
     /// Returns true for a tool that runs here and changes nothing outside, as it declares itself.
     pub fn only_reads(&self, name: &str) -> bool {
         let runs_here = |tool: &&ToolSpec| self.skills.iter().any(|skill| skill.name() == tool.skill_name);
@@ -140,7 +169,15 @@ impl SkillSet {
         let own = self.names.iter().find(|((skill, _), name)| *skill == tool.skill_name && **name == offered);
         let own = own.map_or_else(|| offered.clone(), |((_, own), _)| own.clone());
         let answer = Arc::clone(skill).call(ToolCall { tool_name: own, ..call.clone() }, cancel);
-        Some(Box::pin(async move { ToolResult { tool_name: offered, ..answer.await } }))
+        // A model that knows the name, from an instruction or a summary, need not search for it; it has the definition then.
+        let is_found = self.offered.as_ref().is_some_and(|tools| tools.is_behind(&offered));
+        Some(Box::pin(async move {
+            let mut result = ToolResult { tool_name: offered, ..answer.await };
+            if is_found {
+                result.found_tools = Box::from([result.tool_name.clone()]);
+            }
+            result
+        }))
     }
 
     /// The skills that run.

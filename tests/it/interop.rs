@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::mcp::{calling, tool_results};
 use crate::support::tool_server::{command_skill, librarian, remote_skill};
-use crate::support::{Test, skipped};
+use crate::support::{Answer, Test, call, skipped};
 
 mod browser;
 mod contained;
@@ -214,4 +214,51 @@ impl Drop for Listening {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Servers that `.ci/interop` installs, all at once.
+fn seven(servers: &Path) -> String {
+    let node = |name: &str, program: &str, rest: &[&str]| {
+        let program = node(servers, program);
+        command_skill(name, "node", &[&[program.as_str()], rest].concat())
+    };
+    let python = |name: &str, program: &str, rest: &[&str]| command_skill(name, &python(servers, program), rest);
+    [
+        node("everything", "server-everything", &["stdio"]),
+        node("files", "server-filesystem", &["."]),
+        node("memory", "server-memory", &[]),
+        node("thinking", "server-sequential-thinking", &[]),
+        python("time", "mcp-server-time", &["--local-timezone", "UTC"]),
+        python("git", "mcp-server-git", &[]),
+        python("fetch", "mcp-server-fetch", &[]),
+    ]
+    .concat()
+}
+
+#[test]
+fn seven_servers_are_searched_and_one_of_them_starts() {
+    let Some(servers) = servers() else { return };
+    let skills = seven(&servers);
+    let convert =
+        ("convert_time", json!({"source_timezone": "Asia/Kolkata", "time": "12:00", "target_timezone": "Asia/Tokyo"}));
+    let search = ("searchTools", json!({"query": "convert a time to another timezone"}));
+    let mut ends = Vec::new();
+    for setting in ["off", "on"] {
+        let expert = "[experts.librarian]\ninstruction = \"You find things in books.\"";
+        let test = librarian("").toml(&format!("toolSearch = \"{setting}\"\n{expert}\n{skills}"));
+        test.run(["install"]).assert_code(0);
+        let calls: Vec<_> = if setting == "on" { vec![search.clone(), convert.clone()] } else { vec![convert.clone()] };
+        let turns = calls.into_iter().enumerate();
+        let turns = turns.map(|(at, (tool, args))| Answer::calls([call(&format!("c{at}"), tool, args)]));
+        test.server().script(turns.chain([Answer::text("Done.")]));
+        let events = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0).events();
+        let started: Vec<_> = events.iter().filter(|event| event["type"] == "skillStarting").collect();
+        assert_eq!((started.len(), &started[0]["skillName"]), (1, &json!("time")));
+        let requests = test.server().requests();
+        let (result, is_error) = tool_results(requests.last().unwrap()).pop().unwrap();
+        assert!(!is_error && result.contains("15:30:00+09:00"), "{result}");
+        ends.push((requests[0].tools().len(), requests[0].body["tools"].to_string().len()));
+    }
+    let [(all, bytes), (few, less)] = ends[..] else { panic!("{ends:?}") };
+    assert!(all > 40 && few == 4 && less * 10 < bytes, "{ends:?}");
 }

@@ -71,6 +71,7 @@ mod streams;
 #[cfg(feature = "telemetry")]
 mod telemetry;
 mod tidy;
+mod tool_search;
 mod trust;
 mod untrusted;
 mod vendors;

@@ -34,7 +34,7 @@ pub fn calling<const N: usize>(test: Test, calls: [(&str, Value); N]) -> (Test, 
 }
 
 /// A turn for each call, then a last one.
-fn script<const N: usize>(calls: [(&str, Value); N]) -> Vec<Answer> {
+pub fn script<const N: usize>(calls: [(&str, Value); N]) -> Vec<Answer> {
     let turn = |(number, (tool, arguments)): (usize, (&str, Value))| {
         Answer::calls([call(&format!("c{}", number + 1), tool, arguments)])
     };

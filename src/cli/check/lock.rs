@@ -1,11 +1,15 @@
 //! The part of the check that is about `perstack.lock`.
 
+use std::sync::Arc;
+
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
-use perstack::config::{ConfigError, Project};
+use perstack::config::{ConfigError, Project, Settings};
 use perstack::expert::Expert;
+use perstack::runtime::{Options, SearchState};
 
 use super::findings::{Findings, Level};
 use crate::cli::failure::Failure;
+use crate::cli::setup::Setup;
 use crate::cli::tool_names;
 
 /// Checks that the lock, if there is one, is as the experts are.
@@ -42,6 +46,32 @@ fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
         findings.add(Level::Warning, subject, line);
     }
     findings.ok_unless_more_than(before, subject, "fresh");
+}
+
+/// The experts whose models search for tools, or would if there were a lock.
+pub fn tool_search(
+    lock: Option<&Lock>,
+    setup: &Setup,
+    settings: &Settings,
+    project: &Project,
+    findings: &mut Findings,
+) {
+    let options = Options {
+        settings: settings.clone(),
+        environment: setup.environment.clone(),
+        base_skill_command: project.base_skill_command.clone(),
+        catalogue: Arc::clone(&setup.catalogue),
+        lockfile: lock.cloned().map(Arc::new),
+        ..Options::new(project.experts.clone(), setup.workspace.clone())
+    };
+    for expert in project.experts.values() {
+        // What keeps an expert from being used at all is found elsewhere.
+        let Ok(state) = SearchState::new(&expert.key, &options) else { continue };
+        let level = if state.warning().is_some() { Level::Warning } else { Level::Note };
+        if let Some(line) = state.line() {
+            findings.add(level, format!("expert {}", expert.key), line);
+        }
+    }
 }
 
 /// The names that fit no tool of a server, and the tools that are left out, as far as the lock knows the server's tools.

@@ -9,7 +9,7 @@ use super::skill_tables::SKILL;
 use super::values::{
     AGENT_SKILL, COMMAND, CONTEXT_LIMITS, CONTEXT_PATH, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL,
     INSTRUCTION, MODEL_NAME, PARALLEL_DELEGATES, PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES,
-    SPAN, TAG, TIERS, TOOL_OUTPUT, VERIFY_ROUNDS, VERIFY_TIMEOUT, VERSION, provider_names, words,
+    SPAN, TAG, TIERS, TOOL_OUTPUT, TOOL_SEARCHES, VERIFY_ROUNDS, VERIFY_TIMEOUT, VERSION, provider_names, words,
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
 use crate::sandbox::Sandbox;
@@ -31,6 +31,13 @@ const CONTEXT_LIMIT: ConfigKey = ConfigKey::new(
     "The reaction to a conversation that no longer fits the model's context window: stop, or summarize older steps.",
 )
 .or("\"stop\"");
+const TOOL_SEARCH: ConfigKey = ConfigKey::new(
+    "toolSearch",
+    Choice(|| words(&TOOL_SEARCHES)),
+    "With `on`, the tools of MCP servers are not sent to the model: it searches the definitions of `perstack.lock` for \
+     those that it needs. With `auto`, where those definitions take more than a tenth of its context window.",
+)
+.or("\"off\"");
 
 const FALLBACK: ConfigKey = ConfigKey::new(
     "fallback",
@@ -155,6 +162,7 @@ const TOP_ONLY: &[ConfigKey] = &[
     EXPERTS,
     ConfigKey::new("provider", Tagged(&PROVIDER), "The provider of the model, and how to reach it."),
     CONTEXT_LIMIT,
+    TOOL_SEARCH,
     PERMISSION_KEY,
     ConfigKey::new(
         "maxToolOutput",
@@ -235,6 +243,7 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
         ),
         FALLBACK,
         CONTEXT_LIMIT,
+    TOOL_SEARCH,
         ConfigKey::new(
             "outputSchema",
             JsonSchema,

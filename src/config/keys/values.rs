@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{MAX_NUMBER, TextForm};
 use crate::budget::MIN_TOOL_REPETITIONS;
-use crate::expert::{ContextLimit, Grant, MAX_SKILL_TIMEOUT_MS, MOST_VERIFY_ROUNDS, ModelTier};
+use crate::expert::{ContextLimit, Grant, MAX_SKILL_TIMEOUT_MS, MOST_VERIFY_ROUNDS, ModelTier, ToolSearch};
 use crate::setting::{MIN_TOOL_OUTPUT, MOST_PARALLEL_DELEGATES, OpenAiApi, ProviderName, ReasoningBudget};
 
 // Bounds.
@@ -37,6 +37,9 @@ pub(in crate::config) const TIERS: [(&str, ModelTier); 3] =
 
 pub(in crate::config) const CONTEXT_LIMITS: [(&str, ContextLimit); 2] =
     [("stop", ContextLimit::Stop), ("summarize", ContextLimit::Summarize)];
+
+pub(in crate::config) const TOOL_SEARCHES: [(&str, ToolSearch); 3] =
+    [("off", ToolSearch::Off), ("auto", ToolSearch::Auto), ("on", ToolSearch::On)];
 
 pub(in crate::config) const REASONING: [(&str, ReasoningBudget); 5] = [
     ("none", ReasoningBudget::None),

@@ -46,7 +46,11 @@ impl<'a> Definition<'a> {
     /// The digest of the expert's whole configuration.
     pub fn digest(&self) -> String {
         // Cannot fail: the type has string keys only, and no number that JSON lacks.
-        let expert = serde_json::to_value(self.expert).unwrap_or(Value::Null);
+        let mut expert = serde_json::to_value(self.expert).unwrap_or(Value::Null);
+        // The same tools, however they reach the model: a search over a lock needs no other lock.
+        if let Some(fields) = expert.as_object_mut() {
+            fields.remove("toolSearch");
+        }
         // The canonical form sorts keys, but the order of skills matters: of two tools with one name the first skill's
         // is offered.
         let skills: Vec<&String> = self.expert.skills.keys().collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::parse;
 use super::*;
 use crate::cost::Cost;
-use crate::expert::ContextLimit;
+use crate::expert::{ContextLimit, ToolSearch};
 use crate::hint::ErrorHint as _;
 use crate::setting::ReasoningBudget;
 
@@ -27,7 +27,7 @@ fn the_stronger_source_wins_value_by_value() {
     let steps = |n| Overrides { max_steps: Some(n), ..Overrides::default() };
     let flags = steps(1);
     let environment = Overrides { max_retries: Some(2), ..steps(2) };
-    let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\ncontextLimit = \"summarize\"\n";
+    let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\ncontextLimit = \"summarize\"\ntoolSearch = \"auto\"\n";
     let project = parse(file, Path::new("perstack.toml")).unwrap();
     let user = Overrides {
         max_retries: Some(4),
@@ -43,6 +43,7 @@ fn the_stronger_source_wins_value_by_value() {
         timeout_ms: 3,
         max_tool_output: 3000,
         context_limit: ContextLimit::Summarize,
+        tool_search: ToolSearch::Auto,
         origins: Origins {
             reasoning_budget: Origin::User,
             max_steps: Origin::Flag,

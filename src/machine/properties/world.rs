@@ -218,6 +218,7 @@ pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choi
                     tool_name: tool.clone(),
                     result: vec![Content::text("answer")],
                     is_error: false,
+                    found_tools: Box::default(),
                 })
                 .collect()
         })

@@ -204,6 +204,7 @@ fn request<'a>(
         max_output_tokens: Some(8192),
         native: NativeTools { tools: native, options: None, skills: None },
         // 2026-10-02T08:00:00Z
+        found: 0,
         occasion: Occasion { run: "run-1", at: 1_790_928_000_000 },
     }
 }

@@ -48,6 +48,10 @@ impl Encoder for DeploymentEncoder {
         self.0.add(message);
     }
 
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        self.0.set_tools(request);
+    }
+
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         let encoded = self.0.request(request);
         let path = format!("/deployments/{}{}", segment(request.model), encoded.path);
@@ -82,6 +86,7 @@ mod tests {
             reasoning: ReasoningBudget::None,
             max_output_tokens: None,
             native: NativeTools::default(),
+            found: 0,
             occasion: Occasion::default(),
         };
         let path = AzureDeployments(Box::new(ChatCompletions::default())).encode(&request).path;

@@ -119,6 +119,7 @@ fn request(protocol: &dyn Protocol, model: &str) -> Value {
         max_output_tokens: Some(8192),
         native: NativeTools { tools: &names, options: Some(&options), skills: Some(&skills) },
         // 2026-10-02T08:00:00Z
+        found: 0,
         occasion: Occasion { run: "run-1", at: 1_790_928_000_000 },
     });
     let headers: serde_json::Map<_, _> =

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::budget::Budgets;
 use crate::config::lockfile::Definition;
 use crate::content::Content;
-use crate::expert::{ContextFile, Expert, ExpertKey};
+use crate::expert::{ContextFile, Expert, ExpertKey, ToolSearch};
 use crate::message::Message;
 use crate::model_name::ModelName;
 use crate::permission::PermissionVerdict;
@@ -23,12 +23,13 @@ use crate::runtime::run::check::AnswerSchema;
 use crate::runtime::run::instruction::{self, InstructionContext, instruction_of};
 use crate::runtime::run::verify::check_read_only;
 use crate::runtime::tools::open::{ToolSource, ToolsetBuilder};
+use crate::runtime::tools::search::{self, SearchRule};
 use crate::runtime::tools::{containment, lock};
 use crate::sandbox::SandboxState;
 use crate::setting::Limits;
 use crate::store::Store;
 use crate::token_estimate::{message_tokens, text_tokens, tools_tokens};
-use crate::tool::{ToolKind, ToolSpec};
+use crate::tool::{TOOL_SEARCH_SKILL, ToolKind, ToolSpec};
 
 /// The job that is planned.
 #[derive(Debug, Clone)]
@@ -56,6 +57,9 @@ pub struct JobPlan {
     /// The files whose texts are in the instruction, and the `SKILL.md` of each Agent Skill.
     pub files: Vec<ContextFile>,
     pub tools: Vec<PlannedTool>,
+    /// The search that stands for tools, where it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_search: Option<PlannedSearch>,
     /// The skills whose tools are known only once their servers are started.
     pub unknown_tools_of: Vec<String>,
     /// Messages of the job so far, without the instruction.
@@ -85,6 +89,19 @@ pub struct PlannedTool {
     pub tokens: u64,
     /// `allowed`, `asks` or `denied`.
     pub permission: &'static str,
+    /// It is not sent until the model has found it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_searched: bool,
+}
+
+/// The search by which a model would find tools.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedSearch {
+    /// The number of tools behind it.
+    pub tools: usize,
+    /// Those of their definitions.
+    pub tokens: u64,
 }
 
 /// The part of a plan that the job so far gives.
@@ -124,7 +141,7 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
     let files = InstructionFiles::read(expert, options)?;
     warnings.extend(files.notes());
     let models = backends.models_for(expert, &options.settings)?;
-    let (tools, unknown_tools_of) = tools(expert, options, &backends, &mut warnings).await?;
+    let PlannedTools { tools, search, unknown_of } = tools(expert, options, &backends, &mut warnings).await?;
     let (instruction, instruction_change) = instruction(expert, options, &backends, &files, &earlier)?;
     let input_text = input.query.map(|query| backends.redactor.text(&query));
     let sent: Vec<Content> = input_text.clone().map(Content::text).into_iter().chain(input.attached).collect();
@@ -136,7 +153,8 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
         others.fold((0, 0_u64), |(count, tokens), message| (count + 1, tokens.saturating_add(message_tokens(message))));
     let instruction_tokens = text_tokens(&instruction);
     let settings = &options.settings;
-    let of_tools = tools.iter().fold(0_u64, |sum, tool| sum.saturating_add(tool.tokens));
+    let sent = tools.iter().filter(|tool| !tool.is_searched);
+    let of_tools = sent.fold(0_u64, |sum, tool| sum.saturating_add(tool.tokens));
     Ok(JobPlan {
         expert: key,
         model: models.first.name(),
@@ -148,7 +166,8 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
         instruction_change,
         files: files.record(&expert.key),
         tools,
-        unknown_tools_of,
+        tool_search: search,
+        unknown_tools_of: unknown_of,
         earlier_messages,
         earlier_tokens,
         query: input_text,
@@ -208,26 +227,44 @@ fn instruction(
     ))
 }
 
-/// The tools that are known without a process, and the skills whose tools are not.
+/// The tools of a plan.
+struct PlannedTools {
+    /// Those that are known without a process.
+    tools: Vec<PlannedTool>,
+    search: Option<PlannedSearch>,
+    /// The skills whose tools are not known.
+    unknown_of: Vec<String>,
+}
+
 async fn tools(
     expert: &Expert,
     options: &Options,
     backends: &JobBackends,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<PlannedTool>, Vec<String>), RunError> {
+) -> Result<PlannedTools, RunError> {
     containment::require(options, expert)?;
     let lock = lock::choose(expert, options)?;
+    let definition = Definition::new(expert, options.base_skill_command.as_deref());
     let source = ToolSource::Definitions(lock.servers.as_ref().map_or(&[], |lock| lock.tools()));
     let builder = ToolsetBuilder::new(expert, options, &options.cancel, &backends.redactor);
-    let toolset = builder.source(source).running_nothing(true).open().await?;
+    let rule = SearchRule::new(expert, options, backends)?;
+    let mut builder = builder.source(source).running_nothing(true);
+    if lock.servers.is_some() {
+        builder = builder.searching(rule);
+    } else if rule.setting == ToolSearch::On && definition.servers().next().is_some() {
+        warnings.push(search::no_lock(expert, rule.setting));
+    }
+    let toolset = builder.open().await?;
     warnings.extend(toolset.warnings.iter().cloned().chain(lock.warnings));
     let rules = rules(options, expert);
     let permission = |tool: &ToolSpec| {
+        let is_search = toolset.searched.is_some() && tool.skill_name == TOOL_SEARCH_SKILL;
         if tool.kind == ToolKind::Conversation {
             return "allowed";
         }
         match rules.decide_tool(tool, toolset.skills.own_name(&tool.name).unwrap_or(&tool.name)).0 {
             PermissionVerdict::Allowed(_) => "allowed",
+            PermissionVerdict::Asks(_) if is_search => "allowed",
             PermissionVerdict::Asks(_) => "asks",
             PermissionVerdict::Denied(_) => "denied",
         }
@@ -238,11 +275,13 @@ async fn tools(
         kind: tool.kind,
         tokens: tools_tokens(std::slice::from_ref(tool)),
         permission: permission(tool),
+        is_searched: toolset.searched.as_ref().is_some_and(|searched| searched.names.contains(&tool.name)),
     };
+    let search = toolset.searched.as_ref();
+    let search = search.map(|searched| PlannedSearch { tools: searched.names.len(), tokens: searched.tokens });
     let known = toolset.skills.tools().iter().map(planned).collect();
-    let definition = Definition::new(expert, options.base_skill_command.as_deref());
     let unknown = definition.servers().filter(|_| lock.servers.is_none()).map(|spec| spec.common().name.clone());
-    Ok((known, unknown.collect()))
+    Ok(PlannedTools { tools: known, search, unknown_of: unknown.collect() })
 }
 
 /// The media type of an image or a file.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budgets;
 use crate::config::{ExpertFiles, Origin, Origins, Settings};
 use crate::environment::Environment;
-use crate::expert::{ContextLimit, Expert, ExpertKey};
+use crate::expert::{ContextLimit, Expert, ExpertKey, ToolSearch};
 use crate::expert_map::ExpertMap;
 use crate::id::JobId;
 use crate::model::CatalogueExcerpt;
@@ -89,6 +89,8 @@ pub struct RecordedOptions {
     /// The containment that was in force.
     sandbox: SandboxState,
     context_limit: ContextLimit,
+    #[serde(default, skip_serializing_if = "ToolSearch::is_default")]
+    tool_search: ToolSearch,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base_skill_command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Permissions::is_empty")]
@@ -147,6 +149,7 @@ impl RecordedOptions {
             max_tool_output: settings.max_tool_output,
             sandbox: backends.sandbox_state(options),
             context_limit: settings.context_limit,
+            tool_search: settings.tool_search,
             base_skill_command: options.base_skill_command.clone(),
             permissions: options.permissions.clone(),
             user_permissions: options.user_permissions.clone(),
@@ -179,6 +182,7 @@ impl RecordedOptions {
             sandbox: self.sandbox.setting,
             max_tool_output: self.max_tool_output,
             context_limit: self.context_limit,
+            tool_search: self.tool_search,
             // A continuation has its own limits, not those of the job so far.
             origins: Origins {
                 max_steps: flag,

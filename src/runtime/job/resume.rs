@@ -180,6 +180,7 @@ fn result_of(answer: &InteractiveAnswer, attached: Vec<Content>) -> ToolResult {
         tool_name: answer.tool_name.clone(),
         result: std::iter::once(Content::text(answer.text.clone())).chain(attached).collect(),
         is_error: false,
+        found_tools: Box::default(),
     }
 }
 

@@ -60,7 +60,7 @@ pub fn refusal(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Opti
 /// decides about a question; tools have to be among those that the expert names, or to be such as only read.
 fn may_follow_untrusted(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> bool {
     let Some(tool) = skills.tool(&call.tool_name) else { return false };
-    if tool.kind != ToolKind::Mcp {
+    if tool.kind != ToolKind::Mcp || skills.is_search(&call.tool_name) {
         return true;
     }
     match &context.expert.after_untrusted {
@@ -114,7 +114,11 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
     };
     let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
     let argument = argument(call, tool, own_name, context);
-    let verdict = rules.decide(&CallSubject { tool, own_name, argument: &argument });
+    let verdict = match rules.decide(&CallSubject { tool, own_name, argument: &argument }) {
+        // It shows definitions that a request would else have. What it finds is decided when it is called.
+        PermissionVerdict::Asks(_) if skills.is_search(&call.tool_name) => PermissionVerdict::Allowed(None),
+        verdict => verdict,
+    };
     Judged { verdict, is_program: matches!(argument, CallArgument::Program(_)) }
 }
 

@@ -121,6 +121,7 @@ mod tests {
             fallback: None,
             default_model_tier: None,
             context_limit: None,
+            tool_search: None,
             output_schema: None,
             verify: None,
             context: Vec::new(),

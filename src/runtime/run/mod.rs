@@ -61,7 +61,7 @@ pub async fn drive(
             Action::Proceed => Input::Proceed,
             Action::Generate { after_ms } => Input::Fact(requests.generate(machine, recorder, skills, after_ms).await?),
             Action::Summarize { after_ms } => {
-                Input::Fact(requests.summarize(machine, recorder, skills.tools(), after_ms).await?)
+                Input::Fact(requests.summarize(machine, recorder, skills, after_ms).await?)
             }
             Action::DecideCalls { calls } => {
                 Input::Fact(decide::decide(&calls, machine.head().untrusted, context, skills).await)

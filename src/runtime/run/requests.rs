@@ -112,6 +112,16 @@ impl<'a> ModelRequests<'a> {
         }
     }
 
+    /// Offers what searches have found since the last request. No server has changed anything: what is encoded and counted of
+    /// the conversation stays.
+    fn offer_found(&mut self, machine: &RunMachine, skills: &mut SkillSet) {
+        if skills.offer_found(&machine.head().found_tools) {
+            self.gauge.tools_changed();
+            self.bounds.tools_changed();
+            self.encoded.tools_changed();
+        }
+    }
+
     fn forget(&mut self) {
         self.gauge = WindowGauge::default();
         self.bounds = PromptBounds::default();
@@ -135,6 +145,7 @@ impl<'a> ModelRequests<'a> {
         skills: &mut SkillSet,
         after_ms: u64,
     ) -> Result<Fact, RunError> {
+        self.offer_found(machine, skills);
         // A request that is made again is the same request, with the same tools.
         if after_ms == 0
             && machine.reserved().is_none()
@@ -143,7 +154,7 @@ impl<'a> ModelRequests<'a> {
             return Ok(changed);
         }
         self.wait(recorder, after_ms).await?;
-        let tools = skills.tools();
+        let (tools, found) = skills.offered();
         let most = self.limits(machine).answer_bound;
         let mut bounds = std::mem::take(&mut self.bounds);
         let reserved = self.reserve(machine, || machine.prompt_bound(&mut bounds, tools), most).await;
@@ -152,15 +163,15 @@ impl<'a> ModelRequests<'a> {
             return Ok(fact);
         }
         let size = self.gauge.read(machine, tools);
-        self.send(machine, recorder, tools, size).await
+        self.send(machine, recorder, (tools, found), size).await
     }
 
-    /// Sends the request, if the conversation fits the model's window.
+    /// Sends the request, if the conversation fits the model's window. `tools`: with the number of those that were found.
     async fn send(
         &mut self,
         machine: &RunMachine,
         recorder: &mut Recorder,
-        tools: &[ToolSpec],
+        (tools, found): (&[ToolSpec], usize),
         size: PromptSize,
     ) -> Result<Fact, RunError> {
         let context = self.context;
@@ -177,6 +188,7 @@ impl<'a> ModelRequests<'a> {
             model: &self.model().model,
             messages: machine.messages(),
             tools,
+            found,
             reasoning: context.setting.reasoning_budget,
             max_output_tokens: limits.answer(size),
             native: native_tools(&context.expert),
@@ -215,11 +227,13 @@ impl<'a> ModelRequests<'a> {
         &mut self,
         machine: &RunMachine,
         recorder: &mut Recorder,
-        tools: &[ToolSpec],
+        skills: &mut SkillSet,
         after_ms: u64,
     ) -> Result<Fact, RunError> {
+        self.offer_found(machine, skills);
         self.wait(recorder, after_ms).await?;
         let context = self.context;
+        let (tools, _) = skills.offered();
         let size = self.gauge.read(machine, tools);
         if context.job.stop.is_fired() {
             return Ok(context.stopped());
@@ -238,6 +252,7 @@ impl<'a> ModelRequests<'a> {
             model: &self.model().model,
             messages: plan.messages(),
             tools: &[],
+            found: 0,
             reasoning: context.setting.reasoning_budget,
             max_output_tokens: limits.most_answer.map(|most| most.min(limit)),
             native: NativeTools::default(),

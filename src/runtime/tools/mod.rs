@@ -6,8 +6,10 @@ pub mod containment;
 pub mod lock;
 pub mod notices;
 pub mod open;
+pub mod search;
 pub mod servers;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -33,6 +35,17 @@ pub struct Toolset {
     pub outputs: Arc<Outputs>,
     /// Runs the command that verifies the expert's answers, where it has one.
     pub verifier: Option<Arc<Verifier>>,
+    /// The tools that the model has to search for, where that is in force.
+    pub searched: Option<SearchedTools>,
+}
+
+/// The tools that are behind a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchedTools {
+    /// The names by which they are called.
+    pub names: HashSet<String>,
+    /// Those of all their definitions, estimated.
+    pub tokens: u64,
 }
 
 impl Toolset {

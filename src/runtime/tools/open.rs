@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::AgentSkill;
 use crate::config::lockfile::{self, Definition, DiscoveredTools, LockUse};
 use crate::event::ServerInfo;
-use crate::expert::{Expert, ExpertKey, SkillSpec};
+use crate::expert::{Expert, ExpertKey, SkillSpec, ToolSearch};
 use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
@@ -20,6 +20,7 @@ use crate::runtime::tools::compared;
 use crate::runtime::tools::containment::{self, SandboxRules, masked, with_agent_skills};
 use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
+use crate::runtime::tools::search::{self, SearchRule};
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
 use crate::runtime::tools::{Toolset, close, close_all};
 use crate::skill::agent_skills::{self, AgentSkillFiles};
@@ -27,8 +28,9 @@ use crate::skill::base::{BaseSkill, Commands, Verifier, Warn, conversation_tools
 use crate::skill::contain::{LearnScope, Programs};
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
+use crate::skill::tool_search::ToolFinder;
 use crate::skill::{NameClaim, Skill, SkillSet, declare};
-use crate::tool::ToolSpec;
+use crate::tool::{TOOL_SEARCH_SKILL, ToolSpec};
 
 /// The original's text.
 const REQUIRED_ENV_IGNORED: &str =
@@ -72,9 +74,14 @@ pub async fn open_tools(
     if lock.servers.is_none() {
         compared::note_other_server(expert, options, backends);
     }
+    // What is searched are the definitions of a lock, in a replay as in its recording.
+    let is_locked = match &recorded {
+        Some(offer) if !(is_whole && lock.servers.is_some()) => offer.is_locked,
+        _ => lock.servers.is_some(),
+    };
     let source = match (&recorded, &lock.servers) {
         (Some(_), Some(lock)) if is_whole => ToolSource::Definitions(lock.tools()),
-        (Some(tools), _) => ToolSource::Definitions(tools),
+        (Some(offer), _) => ToolSource::Definitions(&offer.tools),
         (None, Some(lock)) if tape.replays_servers() => ToolSource::Definitions(lock.tools()),
         (None, Some(lock)) => ToolSource::Lock(lock),
         // An older cassette, which does not have their tools: the next request differs from the recorded one.
@@ -85,7 +92,11 @@ pub async fn open_tools(
     let builder = builder.running_nothing(tape.runs_nothing());
     let notices = NoticeBoard::default();
     notices.attach(emitter, tape);
-    let builder = builder.source(source).for_delegate(is_delegate).notices(notices);
+    let mut builder = builder.source(source).for_delegate(is_delegate).notices(notices);
+    let rule = SearchRule::new(expert, options, backends)?;
+    if is_locked {
+        builder = builder.searching(rule);
+    }
     let mut toolset = builder.agent_skills(agent_skills.to_vec()).open().await?;
     toolset.release_notices();
     if !is_delegate {
@@ -94,8 +105,12 @@ pub async fn open_tools(
     toolset.warnings.extend(unmatched(expert, &toolset.skills));
     toolset.warnings.extend(lock.warnings);
     let base_command = options.base_skill_command.as_deref();
+    if !is_locked && rule.setting != ToolSearch::Off {
+        let (tokens, _) = search::measure(toolset.skills.tools(), search::is_searchable(expert, base_command));
+        toolset.warnings.extend(rule.lacks_lock(expert, tokens));
+    }
     if Definition::new(expert, base_command).servers().next().is_some() {
-        tape.record_offer(&expert.key, || server_tools(expert, base_command, &toolset.skills));
+        tape.record_offer(&expert.key, is_locked, || server_tools(expert, base_command, &toolset.skills));
     }
     Ok(toolset)
 }
@@ -159,6 +174,8 @@ pub struct ToolsetBuilder<'a> {
     source: ToolSource<'a>,
     is_delegate: bool,
     runs_nothing: bool,
+    /// The rule for a search of tools; none where there can be none.
+    search: Option<SearchRule>,
     setup: Arc<ServerSetup>,
     /// Its Agent Skills, once they are loaded.
     agent_skills: Option<Vec<AgentSkill>>,
@@ -192,6 +209,7 @@ impl<'a> ToolsetBuilder<'a> {
             notices: NoticeBoard::default(),
             outputs,
             verifier: None,
+            searched: None,
         };
         let (cancel, source) = (cancel.clone(), ToolSource::Servers);
         Self {
@@ -201,6 +219,7 @@ impl<'a> ToolsetBuilder<'a> {
             source,
             is_delegate: false,
             runs_nothing: false,
+            search: None,
             setup: Arc::new(setup),
             agent_skills: None,
             toolset,
@@ -223,6 +242,12 @@ impl<'a> ToolsetBuilder<'a> {
     #[must_use]
     pub fn running_nothing(self, runs_nothing: bool) -> Self {
         Self { runs_nothing, ..self }
+    }
+
+    /// Has the model search for the tools of servers as `rule` has it: only for sources that are not the servers themselves.
+    #[must_use]
+    pub fn searching(self, rule: SearchRule) -> Self {
+        Self { search: Some(rule), ..self }
     }
 
     /// With these Agent Skills, however their folders have changed since. Without a call, they are loaded.
@@ -260,8 +285,13 @@ impl<'a> ToolsetBuilder<'a> {
             close_all(skills(opened)).await;
             return Err(error);
         }
+        let finder = self.add_search();
         self.add_delegates(delegates);
         self.toolset.skills.assign_names();
+        if let Some(finder) = finder {
+            let skills = &mut self.toolset.skills;
+            self.toolset.searched = Some(search::put_behind(self.expert, self.options, skills, &finder));
+        }
         self.toolset.warnings.extend_from_slice(self.toolset.skills.warnings());
         Ok(self.toolset)
     }
@@ -342,6 +372,29 @@ impl<'a> ToolsetBuilder<'a> {
             self.toolset.skills.add(AgentSkillFiles::open(folders, &self.toolset.outputs)?, NameClaim::Base);
         }
         Ok(())
+    }
+
+    /// Adds the tool that searches the tools of servers, where the rule has them searched.
+    fn add_search(&mut self) -> Option<Arc<ToolFinder>> {
+        let rule = self.search.filter(|rule| rule.setting != ToolSearch::Off)?;
+        let is_searchable = search::is_searchable(self.expert, self.base_command());
+        let (tokens, servers) = search::measure(&self.toolset.skills.own_tools(), is_searchable);
+        if !rule.applies(tokens) {
+            return None;
+        }
+        if self.expert.skills.contains_key(TOOL_SEARCH_SKILL) {
+            self.toolset.warnings.push(format!(
+                "toolSearch: a skill has the name {TOOL_SEARCH_SKILL}, so that tools are not searched; give it another"
+            ));
+            return None;
+        }
+        let finder = ToolFinder::new(servers);
+        if self.runs_nothing {
+            self.declare(finder.tools(), NameClaim::Base);
+        } else {
+            self.toolset.skills.add(Arc::clone(&finder) as Arc<dyn Skill>, NameClaim::Base);
+        }
+        Some(finder)
     }
 
     fn add_built_in_base(&mut self, name: &str, spec: &SkillSpec) -> Result<(), RunError> {

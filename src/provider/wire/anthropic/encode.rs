@@ -17,7 +17,6 @@ use crate::provider::wire::schema;
 use crate::provider::wire::settled_text::{json, write};
 use crate::provider::wire::turn::{BlockForm, BlockTurns, TurnRole};
 use crate::provider::{EncodedRequest, Encoder};
-use crate::tool::ToolSpec;
 
 /// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte, and a request that goes
 /// on with a conversation begins with the earlier one's messages, as prompt caching needs it.
@@ -41,7 +40,7 @@ impl MessagesEncoder {
     pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
         let native = RequestedNative::new(request.native);
         Self {
-            tools: tools(request.tools, &native.tools),
+            tools: tools(request, &native.tools),
             native,
             system: Vec::new(),
             is_system_cached: false,
@@ -103,6 +102,10 @@ impl Encoder for MessagesEncoder {
         if !self.calls.is_open() {
             self.settle();
         }
+    }
+
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        self.tools = tools(request, &self.native.tools);
     }
 
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
@@ -174,10 +177,12 @@ impl BlockForm for MessageBlocks {
     }
 }
 
-/// The list of tools as it is sent; `None` without any. The last one is marked for the cache.
-fn tools(tools: &[ToolSpec], native: &[Value]) -> Option<Bytes> {
+/// The list of tools as it is sent; `None` without any. Of those that all requests of a conversation have the last one is
+/// marked for the cache, which then serves whatever was found; the mark of the instruction is behind all of them.
+fn tools(request: &GenerateRequest<'_>, native: &[Value]) -> Option<Bytes> {
+    let (tools, staying) = (request.tools, request.split_tools().0.len());
     let mut native = native.to_vec();
-    if tools.is_empty() {
+    if staying == 0 {
         native.last_mut().map(mark_cached);
     }
     if native.is_empty() && tools.is_empty() {
@@ -187,7 +192,7 @@ fn tools(tools: &[ToolSpec], native: &[Value]) -> Option<Bytes> {
     // Open again, for those that follow.
     list.pop();
     for (at, spec) in tools.iter().enumerate() {
-        let cache_control = (at + 1 == tools.len()).then(|| json!({"type": "ephemeral"}));
+        let cache_control = (at + 1 == staying).then(|| json!({"type": "ephemeral"}));
         let (name, description) = (&*spec.name, spec.description.as_deref());
         let input_schema = schema::parameters(&spec.input_schema, is_property);
         if list.len() > 1 {

@@ -138,6 +138,7 @@ mod tests {
             reasoning,
             max_output_tokens,
             native: NativeTools::default(),
+            found: 0,
             occasion: Occasion::default(),
         };
         let plan = plan(&request, true);
@@ -194,6 +195,7 @@ mod tests {
                 reasoning: ReasoningBudget::High,
                 max_output_tokens: Some(64_000),
                 native: NativeTools::default(),
+                found: 0,
                 occasion: Occasion::default(),
             };
             plan(&request, false).mode

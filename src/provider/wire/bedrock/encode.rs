@@ -44,7 +44,7 @@ impl ConverseEncoder {
         let family = Family::from_model(request.model);
         Self {
             family,
-            tools: (!request.tools.is_empty()).then(|| json(&tools(request.tools, family)).into()),
+            tools: encoded_tools(request, family),
             system: Vec::new(),
             is_system_cached: false,
             instruction: None,
@@ -85,6 +85,10 @@ impl Encoder for ConverseEncoder {
         self.turns.add(role, blocks);
     }
 
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        self.tools = encoded_tools(request, self.family);
+    }
+
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         if self.turns.role().is_none() {
             let mut opened = BlockTurns::new(ConverseBlocks(self.family));
@@ -108,7 +112,7 @@ impl ConverseEncoder {
             body.piece(tools);
             body.text("}");
         } else if self.has_calls {
-            body.field("toolConfig", &json!({"tools": tools(&[], self.family)}));
+            body.field("toolConfig", &json!({"tools": tools((&[], &[]), self.family)}));
         }
         body.key("messages");
         turns.write(&mut body);
@@ -187,17 +191,24 @@ impl Reasoning {
 
 /// The tools, or a placeholder for none. `toolChoice` is left out: it is automatic by default, and many models refuse
 /// the field.
-fn tools(tools: &[ToolSpec], family: Family) -> Value {
-    let mut specs: Vec<Value> = tools.iter().map(|spec| tool(spec, family)).collect();
-    if specs.is_empty() {
+fn tools((staying, found): (&[ToolSpec], &[ToolSpec]), family: Family) -> Value {
+    let mut specs: Vec<Value> = staying.iter().map(|spec| tool(spec, family)).collect();
+    if specs.is_empty() && found.is_empty() {
         let schema = json!({"json": {"type": "object", "properties": {}}});
         let description = "Stands for no tool: none can be called now.";
         specs.push(json!({"toolSpec": {"name": NO_TOOL, "description": description, "inputSchema": schema}}));
     }
-    if family.caches_tools() {
+    // Before those that were found: what is cached serves whatever they are.
+    if family.caches_tools() && !specs.is_empty() {
         specs.push(cache_point());
     }
+    specs.extend(found.iter().map(|spec| tool(spec, family)));
     Value::Array(specs)
+}
+
+/// The list of tools; `None` without any.
+fn encoded_tools(request: &GenerateRequest<'_>, family: Family) -> Option<Bytes> {
+    (!request.tools.is_empty()).then(|| json(&tools(request.split_tools(), family)).into())
 }
 
 fn tool(spec: &ToolSpec, family: Family) -> Value {

@@ -116,6 +116,7 @@ mod tests {
             reasoning,
             max_output_tokens: None,
             native: NativeTools::default(),
+            found: 0,
             occasion: Occasion { run: "r1", at: 0 },
         }
     }

@@ -46,13 +46,11 @@ struct OpenTurn {
 
 impl ChatEncoder {
     pub(super) fn new(request: &GenerateRequest<'_>, dialect: Dialect) -> Self {
-        let tools = request.tools.iter().map(|spec| text_message::function(spec, &tool_names::short(&spec.name)));
-        let tools: Vec<Value> = tools.collect();
         Self {
             dialect,
             ids: CallIds::for_model(request.model),
             sent: dialect.reasoning(request),
-            tools: (!tools.is_empty()).then(|| json(&tools).into()),
+            tools: tools(request),
             messages: SettledText::default(),
             turn: OpenTurn::default(),
         }
@@ -106,6 +104,10 @@ impl Encoder for ChatEncoder {
         }
     }
 
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        self.tools = tools(request);
+    }
+
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         let mut body = BodyText::new();
         body.field("model", request.model);
@@ -124,6 +126,13 @@ impl Encoder for ChatEncoder {
         body.list("messages", &self.messages);
         EncodedRequest { path: "/chat/completions".to_owned(), headers: Vec::new(), body: body.finish() }
     }
+}
+
+/// The list of tools; `None` without any.
+fn tools(request: &GenerateRequest<'_>) -> Option<Bytes> {
+    let tools = request.tools.iter().map(|spec| text_message::function(spec, &tool_names::short(&spec.name)));
+    let tools: Vec<Value> = tools.collect();
+    (!tools.is_empty()).then(|| json(&tools).into())
 }
 
 /// A part, or a note in its place where the server does not take it.

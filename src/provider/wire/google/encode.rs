@@ -22,6 +22,7 @@ use crate::tool::ToolSpec;
 /// error helps more than leaving out a tool that an expert asked for.
 pub(super) struct GeminiEncoder {
     model: GeminiModel,
+    service: Service,
     /// The list of tools; `None` without any.
     tools: Option<Bytes>,
     /// How functions are called; `None` without any.
@@ -36,30 +37,15 @@ pub(super) struct GeminiEncoder {
 impl GeminiEncoder {
     pub(super) fn new(request: &GenerateRequest<'_>, service: Service) -> Self {
         let model = GeminiModel::from_name(request.model);
-        let mut tools = native::tools(request.native, service);
-        let has_functions = !request.tools.is_empty();
-        let is_combined = model.is_current && !tools.is_empty() && has_functions;
-        // Vertex AI combines them without the field that requests its own calls.
-        let takes_tool_parts = is_combined && service == Service::GeminiApi;
-        let mut config = None;
-        if has_functions {
-            let functions: Vec<Value> = request.tools.iter().map(function).collect();
-            tools.push(json!({"functionDeclarations": functions}));
-            // `VALIDATED` is what the combination asks for; the model is as free to answer in text as with `AUTO`.
-            let mode = if is_combined { "VALIDATED" } else { "AUTO" };
-            let mut fields = Map::from_iter([("functionCallingConfig".to_owned(), json!({"mode": mode}))]);
-            if takes_tool_parts {
-                fields.insert("includeServerSideToolInvocations".into(), json!(true));
-            }
-            config = Some(fields);
-        }
+        let EncodedTools { list, config, takes_tool_parts } = EncodedTools::new(request, &model, service);
         Self {
-            model,
-            tools: (!tools.is_empty()).then(|| json(&tools).into()),
+            tools: list,
             tool_config: config,
+            service,
             system: Vec::new(),
             instruction: None,
             contents: Contents::new(ContentRules { is_current: model.is_current, takes_tool_parts }),
+            model,
         }
     }
 }
@@ -73,6 +59,11 @@ impl Encoder for GeminiEncoder {
             return;
         }
         self.contents.add(message);
+    }
+
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        let tools = EncodedTools::new(request, &self.model, self.service);
+        (self.tools, self.tool_config) = (tools.list, tools.config);
     }
 
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
@@ -96,6 +87,38 @@ impl Encoder for GeminiEncoder {
             body.field("generationConfig", &config);
         }
         EncodedRequest { path: path(request.model), headers: Vec::new(), body: body.finish() }
+    }
+}
+
+/// The tools of a request, and how they are called.
+struct EncodedTools {
+    /// `None` without any.
+    list: Option<Bytes>,
+    config: Option<Map<String, Value>>,
+    /// The contents have the provider's own calls as parts.
+    takes_tool_parts: bool,
+}
+
+impl EncodedTools {
+    fn new(request: &GenerateRequest<'_>, model: &GeminiModel, service: Service) -> Self {
+        let mut tools = native::tools(request.native, service);
+        let has_functions = !request.tools.is_empty();
+        let is_combined = model.is_current && !tools.is_empty() && has_functions;
+        // Vertex AI combines them without the field that requests its own calls.
+        let takes_tool_parts = is_combined && service == Service::GeminiApi;
+        let mut config = None;
+        if has_functions {
+            let functions: Vec<Value> = request.tools.iter().map(function).collect();
+            tools.push(json!({"functionDeclarations": functions}));
+            // `VALIDATED` is what the combination asks for; the model is as free to answer in text as with `AUTO`.
+            let mode = if is_combined { "VALIDATED" } else { "AUTO" };
+            let mut fields = Map::from_iter([("functionCallingConfig".to_owned(), json!({"mode": mode}))]);
+            if takes_tool_parts {
+                fields.insert("includeServerSideToolInvocations".into(), json!(true));
+            }
+            config = Some(fields);
+        }
+        Self { list: (!tools.is_empty()).then(|| json(&tools).into()), config, takes_tool_parts }
     }
 }
 
@@ -142,6 +165,7 @@ mod tests {
             reasoning: ReasoningBudget::Low,
             max_output_tokens: None,
             native: NativeTools { tools: &native, options: None, skills: None },
+            found: 0,
             occasion: Occasion::default(),
         };
         match service {

@@ -52,6 +52,10 @@ impl Encoder for OllamaEncoder {
         }
     }
 
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        self.tools = tools(request);
+    }
+
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         let mut body = BodyText::new();
         body.field("model", request.model);
@@ -74,9 +78,7 @@ impl Encoder for OllamaEncoder {
 
 impl OllamaEncoder {
     pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
-        let tools: Vec<Value> = request.tools.iter().map(|spec| text_message::function(spec, &spec.name)).collect();
-        let tools = (!tools.is_empty()).then(|| json(&tools).into());
-        Self { tools, messages: SettledText::default(), removals: Vec::new() }
+        Self { tools: tools(request), messages: SettledText::default(), removals: Vec::new() }
     }
 
     /// Thinking goes back only within the turn that made it and with the calls it led to, which is where models want it.
@@ -87,6 +89,12 @@ impl OllamaEncoder {
         }
         self.removals.push(self.messages.push_object(&message, BEFORE_THINKING, ("thinking", &thinking)));
     }
+}
+
+/// The list of tools; `None` without any.
+fn tools(request: &GenerateRequest<'_>) -> Option<Bytes> {
+    let tools: Vec<Value> = request.tools.iter().map(|spec| text_message::function(spec, &spec.name)).collect();
+    (!tools.is_empty()).then(|| json(&tools).into())
 }
 
 /// The fields of an answer before its thinking: role and content.
@@ -183,6 +191,7 @@ mod tests {
             reasoning: ReasoningBudget::Low,
             max_output_tokens,
             native: NativeTools::default(),
+            found: 0,
             occasion: Occasion::default(),
         };
         OllamaChat.encode(&request).body.json()

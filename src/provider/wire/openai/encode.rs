@@ -31,11 +31,10 @@ pub(super) struct ResponsesEncoder {
 impl ResponsesEncoder {
     pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
         let native = native::tools(request.native);
-        let tools: Vec<Value> = request.tools.iter().map(tool).chain(native.iter().cloned()).collect();
         Self {
             is_reasoning: is_reasoning_model(request.model),
+            tools: tools(request, &native),
             native,
-            tools: (!tools.is_empty()).then(|| json(&tools).into()),
             input: SettledText::default(),
         }
     }
@@ -45,6 +44,10 @@ impl Encoder for ResponsesEncoder {
     fn add(&mut self, message: &Message) {
         let system_role = if self.is_reasoning { "developer" } else { "system" };
         self.input.push_items(&items(message, system_role));
+    }
+
+    fn set_tools(&mut self, request: &GenerateRequest<'_>) {
+        self.tools = tools(request, &self.native);
     }
 
     fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
@@ -111,6 +114,14 @@ pub(in crate::provider) fn is_reasoning_model(name: &str) -> bool {
 fn effort(request: &GenerateRequest<'_>) -> Option<&'static str> {
     let is_pro = request.model.contains("gpt-") && request.model.contains("-pro");
     request.reasoning.effort().map(|effort| if is_pro { "high" } else { effort })
+}
+
+/// The list of tools; `None` without any. Those that were found are the last, behind the provider's own.
+fn tools(request: &GenerateRequest<'_>, native: &[Value]) -> Option<Bytes> {
+    let (staying, found) = request.split_tools();
+    let found = found.iter().map(tool);
+    let tools: Vec<Value> = staying.iter().map(tool).chain(native.iter().cloned()).chain(found).collect();
+    (!tools.is_empty()).then(|| json(&tools).into())
 }
 
 fn tool(spec: &ToolSpec) -> Value {

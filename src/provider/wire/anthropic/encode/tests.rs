@@ -5,7 +5,7 @@ use crate::generation::{NativeTools, Occasion};
 use crate::provider::Protocol as _;
 use crate::provider::wire::anthropic::{AnthropicMessages, NAME};
 use crate::setting::ReasoningBudget;
-use crate::tool::{ToolHints, ToolKind};
+use crate::tool::{ToolHints, ToolKind, ToolSpec};
 
 fn request_body(request: &GenerateRequest<'_>) -> Value {
     AnthropicMessages.encode(request).body.json()
@@ -21,6 +21,7 @@ fn encode(messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Va
         reasoning,
         max_output_tokens: Some(64_000),
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion::default(),
     })
 }
@@ -126,6 +127,7 @@ fn newer_models_are_asked_for_effort() {
         reasoning: ReasoningBudget::Medium,
         max_output_tokens: None,
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion::default(),
     });
     let cache = json!({"type": "ephemeral"});
@@ -371,6 +373,7 @@ fn native_tools_stand_before_ours_and_the_last_tool_is_cached_up_to() {
         reasoning: ReasoningBudget::None,
         max_output_tokens: None,
         native: NativeTools { tools: &names, options: None, skills: Some(&skills) },
+        found: 0,
         occasion: Occasion::default(),
     };
     let body = request_body(&request);

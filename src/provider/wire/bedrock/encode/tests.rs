@@ -33,6 +33,7 @@ fn encode_within(
         reasoning,
         max_output_tokens,
         native,
+        found: 0,
         occasion: Occasion::default(),
     };
     BedrockConverse.encode(&request).body.json()

@@ -17,6 +17,7 @@ fn encode(dialect: Dialect, model: &str, messages: &[Message], tools: &[ToolSpec
         reasoning: ReasoningBudget::Medium,
         max_output_tokens: None,
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion { run: "run-1", at: 0 },
     };
     ChatCompletions { dialect }.encode(&request).body.json()
@@ -121,6 +122,7 @@ fn a_limit_on_the_answer_has_the_name_that_the_model_takes() {
             reasoning: ReasoningBudget::None,
             max_output_tokens: Some(2000),
             native: NativeTools::default(),
+            found: 0,
             occasion: Occasion::default(),
         };
         let body = ChatCompletions { dialect: Dialect::Compatible }.encode(&request).body.json();

@@ -20,6 +20,7 @@ fn encode(model: &str, messages: Value, tools: &[ToolSpec], reasoning: Reasoning
         reasoning,
         max_output_tokens: None,
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion::default(),
     })
 }
@@ -118,6 +119,7 @@ fn a_limit_on_the_answer_is_sent_where_there_is_one() {
         reasoning: ReasoningBudget::None,
         max_output_tokens: Some(2000),
         native: NativeTools::default(),
+        found: 0,
         occasion: Occasion::default(),
     });
     assert_eq!(body["max_output_tokens"], 2000);
@@ -293,6 +295,7 @@ fn native_tools_stand_behind_the_others_and_ask_for_what_they_find() {
         reasoning: ReasoningBudget::None,
         max_output_tokens: None,
         native: NativeTools { tools: &names, ..NativeTools::default() },
+        found: 0,
         occasion: Occasion { run: "run-1", at: 0 },
     });
     let expected = json!({
