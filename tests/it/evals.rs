@@ -135,3 +135,41 @@ fn mistakes_are_no_failed_cases_and_a_missing_recording_is_one() {
     assert!(ran.stdout.contains("instruction"), "{}", ran.stdout);
     test.run(["test", "--config", "nowhere.toml"]).assert_code(2);
 }
+
+#[test]
+fn the_search_names_what_it_passes_over_and_leaves_out_what_programs_made() {
+    let case = "[cases.night]\ncassette = \"/none\"\n";
+    let test = recorded().file("nest/owls.test.toml", "[cases.night]\ncassette = \"../owls.cassette\"\n");
+    let test = test.file("target/own.test.toml", "[cases.own]\ncassette = \"../owls.cassette\"\n");
+    for made in [".hidden/a.test.toml", "node_modules/a/a.test.toml", "built/debug/a.test.toml"] {
+        let path = test.workspace().join(made);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, case).unwrap();
+    }
+    fs::write(test.workspace().join("built/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55").unwrap();
+    // A loop, a link to a file, and one to nothing.
+    std::os::unix::fs::symlink("..", test.workspace().join("nest/up")).unwrap();
+    std::os::unix::fs::symlink("owls.test.toml", test.workspace().join("nest/again.test.toml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", test.workspace().join("nest/gone")).unwrap();
+    let deep = ["d"; 18].join("/");
+    fs::create_dir_all(test.workspace().join(&deep)).unwrap();
+    let ran = test.run(["test"]).assert_code(0);
+    assert_eq!(ran.stdout, "passed nest/owls.test.toml: night\npassed target/own.test.toml: own\n2 passed, 0 failed\n");
+    let told: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("was not searched")).collect();
+    let deepest = ["d"; 17].join("/");
+    assert_eq!(
+        told,
+        [
+            format!("warning: {deepest} was not searched for tests: it is more than 16 folders deep"),
+            "warning: nest/again.test.toml was not searched for tests: it is a link; name the file to run it"
+                .to_owned(),
+            "warning: nest/up was not searched for tests: it is a link; name the file to run it".to_owned(),
+        ]
+    );
+    // What was left out is named where nothing else is found.
+    for gone in ["nest", "target", "d"] {
+        fs::remove_dir_all(test.workspace().join(gone)).unwrap();
+    }
+    let ran = test.run(["test"]).assert_code(2);
+    assert!(ran.stderr.contains("below this folder (left out: .hidden, built, node_modules"), "{}", ran.stderr);
+}

@@ -1,10 +1,11 @@
 //! `perstack test`: recorded jobs as regression tests of a configuration, without asking a model.
 //!
 //! This file reads the options and runs the cases one after the other; [`judge`] compares what comes of one with what is
-//! expected, [`report`] writes the results.
+//! expected, [`report`] writes the results, [`search`] finds the files.
 
 mod judge;
 mod report;
+mod search;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use perstack::config::{TestCase, read_test_cases};
 
 use self::judge::failures;
 use self::report::{CaseResult, TestReport};
+use self::search::found;
 use super::failure::Failure;
 use super::options::{Format, ModelArgs, PlaceArgs};
 use super::output_file::OutputFile;
@@ -23,15 +25,6 @@ use super::replay::compare::{Candidate, Comparison, compare};
 use super::replay::load;
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process};
-
-/// The end of the names of files with tests.
-const ENDING: &str = ".test.toml";
-
-/// Folders that hold no tests of the project's own, besides hidden ones.
-const LEFT_OUT: [&str; 2] = ["node_modules", "target"];
-
-/// Most folders within each other that are searched.
-const DEEPEST: usize = 16;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,7 +67,7 @@ pub struct TestArgs {
 /// Runs the command.
 pub fn run(args: &TestArgs, process: &Process) -> Result<Exit, Failure> {
     let format = if args.output == "json" { Format::Json } else { Format::Text };
-    let files = if args.files.is_empty() { found(&process.folder)? } else { args.files.clone() };
+    let files = if args.files.is_empty() { found(process)? } else { args.files.clone() };
     let mut cases: Vec<(String, TestCase)> = Vec::new();
     for file in &files {
         let path = process.folder.join(file);
@@ -140,30 +133,4 @@ fn run_case(case: &TestCase, config: Option<&Path>, process: &Process) -> Result
             Ended::Judged { failures: failures(&case.expected, &same), numbers }
         }
     })
-}
-
-/// The files of tests below `folder`, in the order of their names; relative to it.
-fn found(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    search(folder, Path::new(""), 0, &mut files);
-    files.sort();
-    if files.is_empty() {
-        return Err(Failure::usage(anyhow!("there is no file *{ENDING} below this folder"))
-            .help("write one (perstack help test shows how), or name a file"));
-    }
-    Ok(files)
-}
-
-/// Adds those below `folder`, whose path from the first one is `below`. Links are not followed, and what cannot be read has none.
-fn search(folder: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let (Some(text), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
-        if kind.is_file() && text.ends_with(ENDING) {
-            files.push(below.join(&name));
-        } else if kind.is_dir() && depth < DEEPEST && !text.starts_with('.') && !LEFT_OUT.contains(&text) {
-            search(&entry.path(), &below.join(&name), depth.saturating_add(1), files);
-        }
-    }
 }
