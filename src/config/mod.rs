@@ -280,6 +280,29 @@ pub struct Origins {
     pub sandbox: Origin,
 }
 
+impl Origins {
+    /// The names of the values that flags and variables gave: they belong to an invocation, and not to a configuration.
+    pub fn asked(&self) -> Vec<&'static str> {
+        let all = [
+            ("provider", self.provider),
+            ("reasoningBudget", self.reasoning_budget),
+            ("maxSteps", self.max_steps),
+            ("maxRetries", self.max_retries),
+            ("timeout", self.timeout),
+            ("maxParallelDelegates", self.max_parallel_delegates),
+            ("maxCost", self.max_cost),
+            ("maxTokens", self.max_tokens),
+            ("maxDuration", self.max_duration),
+            ("maxTotalSteps", self.max_total_steps),
+            ("maxToolRepetitions", self.max_tool_repetitions),
+            ("maxDelegates", self.max_delegates),
+            ("sandbox", self.sandbox),
+        ];
+        let asked = all.into_iter().filter(|(_, origin)| matches!(origin, Origin::Flag | Origin::Environment));
+        asked.map(|(name, _)| name).collect()
+    }
+}
+
 /// The addresses that remote skills may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Endpoints {

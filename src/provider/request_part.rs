@@ -34,25 +34,43 @@ pub fn changed_part(recorded: &Value, now: &Value) -> Option<RequestChange> {
     };
     let added = new.keys().filter(|key| !old.contains_key(*key));
     let mut differing: Vec<&String> = old.keys().chain(added).filter(|key| old.get(*key) != new.get(*key)).collect();
-    differing.sort_by_key(|key| rank(key));
+    // Some formats have the instruction among the messages.
+    let among_messages =
+        |key: &&&String| rank(key) == MESSAGES && { instructions(old.get(**key)) != instructions(new.get(**key)) };
+    let with_instruction = differing.iter().find(among_messages).map(|key| (*key).clone());
+    let rank_of = |key: &String| if Some(key) == with_instruction.as_ref() { INSTRUCTION } else { rank(key) };
+    differing.sort_by_key(|key| rank_of(key));
     let key = differing.first()?;
     let (before, after) = (old.get(*key), new.get(*key));
-    Some(match rank(key) {
+    Some(match rank_of(key) {
+        INSTRUCTION if Some(*key) == with_instruction.as_ref() => {
+            let (before, after) = (instructions(before), instructions(after));
+            change(RequestPart::Instruction, None, Some(&before.into()), Some(&after.into()))
+        }
         0 => change(RequestPart::Model, None, before, after),
-        1 => change(RequestPart::Instruction, None, before, after),
+        INSTRUCTION => change(RequestPart::Instruction, None, before, after),
         2 => changed_tool(before, after),
-        3 => changed_item(before, after),
+        MESSAGES => changed_item(before, after),
         _ => change(RequestPart::Setting, Some(key), before, after),
     })
+}
+
+const INSTRUCTION: u8 = 1;
+const MESSAGES: u8 = 3;
+
+/// The messages in a list that are an instruction.
+fn instructions(messages: Option<&Value>) -> Vec<Value> {
+    let items = messages.and_then(Value::as_array).into_iter().flatten();
+    items.filter(|item| is_instruction(item)).cloned().collect()
 }
 
 /// The place of a field of any wire format among the causes: what explains most is first.
 fn rank(key: &str) -> u8 {
     match key {
         "model" | "modelId" => 0,
-        "system" | "instructions" | "systemInstruction" => 1,
+        "system" | "instructions" | "systemInstruction" => INSTRUCTION,
         "tools" | "toolConfig" => 2,
-        "messages" | "contents" | "input" => 3,
+        "messages" | "contents" | "input" => MESSAGES,
         _ => 4,
     }
 }
@@ -100,13 +118,7 @@ fn changed_item(recorded: Option<&Value>, now: Option<&Value>) -> RequestChange 
     let at = (0..old.len().max(new.len())).find(|at| old.get(*at) != new.get(*at)).unwrap_or_default();
     let (before, after) = (old.get(at), new.get(at));
     let any = |test: fn(&Value) -> bool| before.into_iter().chain(after).any(test);
-    let part = if any(is_instruction) {
-        RequestPart::Instruction
-    } else if any(has_result) {
-        RequestPart::ToolResult
-    } else {
-        RequestPart::Conversation
-    };
+    let part = if any(has_result) { RequestPart::ToolResult } else { RequestPart::Conversation };
     change(part, None, before, after)
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::ReplayError;
 use super::change::ValueChange;
 use super::events::Events;
+use super::stops::RunStops;
 use crate::checkpoint::Status;
 use crate::content::Content;
 use crate::expert::ExpertKey;
@@ -142,6 +143,9 @@ pub struct RecordedStart {
     /// The query is a person's answer to a call.
     #[serde(default)]
     pub is_answer: bool,
+    /// The job's process had died: its Run goes on where its log ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovers: bool,
     /// Time and randomness that a continuation's stamps follow from; those of a beginning are in the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Stamp>,
@@ -152,7 +156,11 @@ pub struct RecordedStart {
 /// The end of a job, or of what was recorded of it at a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct EndRecord {
+    /// `Proceeding` if the job's process died, which was noticed when the job was continued.
     pub status: Status,
+    /// The places of its Runs, if something outside stopped the job.
+    #[serde(default, skip_serializing_if = "RunStops::is_empty")]
+    pub stops: RunStops,
 }
 
 /// A request to a model and its answer.

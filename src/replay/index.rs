@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::cassette::{Exchange, MAX_HEADER, Record, RecordedRequest, RecordedStart};
 use super::digest::Digest;
 use super::kept::KeptBody;
+use super::stops::RunStops;
 use super::{CassetteHeader, ReplayError};
 use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
@@ -45,7 +46,7 @@ pub struct Cassette {
 #[derive(Debug)]
 struct Part {
     start: Place,
-    end: Option<Status>,
+    end: Option<(Status, Place)>,
 }
 
 /// The place of a record.
@@ -103,7 +104,7 @@ impl Cassette {
                 }
                 Record::End(end) => {
                     if let Some(part) = cassette.parts.last_mut() {
-                        part.end = Some(end.status);
+                        part.end = Some((end.status, place));
                     }
                 }
                 _ if !is_wanted => {}
@@ -135,7 +136,24 @@ impl Cassette {
 
     /// The status in which a part ended; none for a recording that was cut short.
     pub fn end(&self, part: usize) -> Option<Status> {
-        self.parts.get(part)?.end
+        Some(self.parts.get(part)?.end?.0)
+    }
+
+    /// The places of the Runs when something outside stopped a part; none if nothing did.
+    ///
+    /// # Errors
+    /// As [`Cassette::load`].
+    pub fn stops(&self, part: usize) -> Result<Option<RunStops>, ReplayError> {
+        let Some((_, place)) = self.parts.get(part).and_then(|part| part.end) else { return Ok(None) };
+        match self.record(place)? {
+            Record::End(end) => Ok(Some(end.stops).filter(|stops| !stops.is_empty())),
+            _ => Err(self.changed()),
+        }
+    }
+
+    /// The requests of all parts.
+    pub fn exchanges(&self) -> u64 {
+        self.recorded_exchanges
     }
 
     /// The number of the last whole line.

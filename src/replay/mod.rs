@@ -17,7 +17,9 @@
 //! A `start` ([`RecordedStart`]) has all that the job is run with, so that the cassette is enough to run it again. When the
 //! job is continued, by a person's answer or another message, the continuation is a further part of the same cassette: a
 //! `start` that names its checkpoint, and what follows. Delegates need no records of their own: their Runs follow from
-//! the calls. Without an `end`, a recording was cut short. Older cassettes have neither.
+//! the calls. Where a signal, the time or the death of its process ended a part, its `end` has the places of all Runs
+//! ([`RunStops`]); the latter is written by the continuation. Without an `end`, a recording was cut short. Older cassettes
+//! have neither.
 //!
 //! The first request of a conversation is whole; a later one has the changes of its body from the one before it, or of a
 //! new conversation from another (`from`). A change of a value is the value (`now`), no value (`gone`), the changes of
@@ -50,6 +52,7 @@ mod outline;
 mod play;
 mod record;
 mod scan;
+mod stops;
 mod workspace;
 
 use std::borrow::Cow;
@@ -65,6 +68,7 @@ pub use clock::CassetteClock;
 pub use index::Cassette;
 pub use play::{ReplayDecisions, ReplayDifference, ReplayTools, ReplayTransport};
 pub use record::{CassetteRecorder, RecordingTransport};
+pub use stops::{RunStop, RunStops};
 pub use workspace::{HOME, LocalPaths, WORKSPACE};
 
 /// The action of [`ReplayError::Io`] when a record cannot be written.
@@ -107,8 +111,8 @@ pub enum ReplayError {
     /// A record is no longer where it was when the replay began.
     #[error("cassette {} was changed while it was replayed", path.display())]
     Changed { path: PathBuf },
-    /// The recording of the job that is to be continued ends in its middle.
-    #[error("cassette {} ends in the middle of this job, as a crash leaves it: a continuation cannot be added", path.display())]
+    /// The recording of the job that is to be continued does not have all of it.
+    #[error("cassette {} lacks answers of this job: a continuation cannot be added", path.display())]
     Unended { path: PathBuf },
     /// An earlier write failed, so the cassette has a hole already.
     #[error("cassette {} takes no more records after a failed write", path.display())]

@@ -15,6 +15,7 @@ use super::cassette::{
 };
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
+use super::stops::RunStops;
 use super::workspace::{LocalPaths, map_strings};
 use super::{Cassette, CassetteHeader, ReplayError};
 use crate::checkpoint::Status;
@@ -101,9 +102,10 @@ impl CassetteRecorder {
         self.note(&Record::Start(Box::new(start)));
     }
 
-    /// Records the end. A failure is handled as by [`CassetteRecorder::note_tool`].
-    pub fn note_end(&self, status: Status) {
-        self.note(&Record::End(EndRecord { status }));
+    /// Records the end; `stops`: where something outside stopped the Runs. A failure is handled as by
+    /// [`CassetteRecorder::note_tool`].
+    pub fn note_end(&self, status: Status, stops: RunStops) {
+        self.note(&Record::End(EndRecord { status, stops }));
     }
 
     fn note(&self, record: &Record) {

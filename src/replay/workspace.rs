@@ -39,6 +39,11 @@ impl LocalPaths {
         map_strings(value, &|text| self.hide(text))
     }
 
+    /// A recorded value with the paths in every string.
+    pub fn shown(&self, value: Value) -> Value {
+        map_strings(value, &|text| self.show(text))
+    }
+
     /// `text` with the paths for the placeholders.
     pub(super) fn show(&self, text: &str) -> String {
         let shown = text.replace(WORKSPACE, &self.workspace);

@@ -30,6 +30,7 @@ pub use options::{
     AccountEnd, AccountUse, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION,
 };
 pub use recorded_job::{PartInput, RecordedJob};
+pub use run::instruction_change::{InstructionPart, changed_instruction};
 pub use tools::containment::{SandboxRules, with_agent_skills};
 pub use tools::search::SearchState;
 pub use tools::servers::programs_of;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budgets, Charge, Reached, Spent};
@@ -228,7 +229,8 @@ pub struct AccountEnd {
 }
 
 /// The treatment of calls in doubt: those that may have taken effect and have no recorded result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum InDoubt {
     /// Report them to the model: interrupted, effect unknown.
     #[default]
@@ -237,6 +239,14 @@ pub enum InDoubt {
     Retry,
     /// Do not resume.
     Stop,
+}
+
+impl InDoubt {
+    /// Returns true for what is done when nobody asks for anything else.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    pub(in crate::runtime) fn is_report(&self) -> bool {
+        *self == Self::Report
+    }
 }
 
 /// The recording or replay of a job.

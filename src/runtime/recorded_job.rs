@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Status;
-use crate::replay::{Cassette, RecordedStart, ReplayError};
+use crate::replay::{Cassette, LocalPaths, RecordedStart, ReplayError};
+use crate::runtime::job::recorded_addresses::use_recorded_address;
 use crate::runtime::job::recorded_options::RecordedOptions;
 use crate::runtime::options::{CassetteMode, Options, ResumeFrom, ResumeInput, RunInput};
 
@@ -45,7 +46,8 @@ impl RecordedJob {
         self.cassette.parts()
     }
 
-    /// The status in which a part ended; none where its recording was cut short.
+    /// The status in which a part ended, `Proceeding` if its process died before the next one; none where its recording was
+    /// cut short.
     pub fn end(&self, part: usize) -> Option<Status> {
         self.cassette.end(part)
     }
@@ -74,14 +76,15 @@ impl RecordedJob {
     /// # Errors
     /// As [`RecordedJob::start`].
     pub fn input(&self, part: usize) -> Result<PartInput, ReplayError> {
-        let RecordedStart { job_id, run_id, from, expert, query, attached, is_answer, .. } = self.start(part)?;
+        let RecordedStart { job_id, run_id, from, expert, query, attached, is_answer, recovers, .. } =
+            self.start(part)?;
         Ok(match from {
             None => {
                 let query = query.unwrap_or_default();
                 PartInput::Run(RunInput { expert, query, attached, job_id: Some(job_id), run_id })
             }
             Some(checkpoint) => PartInput::Resume(ResumeInput {
-                from: ResumeFrom::Checkpoint(job_id, checkpoint),
+                from: if recovers { ResumeFrom::Job(job_id) } else { ResumeFrom::Checkpoint(job_id, checkpoint) },
                 expert: Some(expert),
                 query,
                 attached,
@@ -95,14 +98,40 @@ impl RecordedJob {
         CassetteMode::Replay { file: self.file.clone(), tools: true, effects: false, part: Some(part) }
     }
 
+    /// Gives `options` what a comparison is not about: the recorded address of their provider, if it is the recorded one.
+    pub fn lend_address(options: &mut Options, recorded: &Options) {
+        use_recorded_address(options, recorded);
+    }
+
     /// The options of a part, for a replay whose state goes to `storage`. With them, a replay depends on nothing but the
     /// cassette.
     ///
     /// # Errors
     /// As [`RecordedJob::start`], or the options are damaged.
     pub fn options(&self, part: usize, storage: &Path) -> Result<Options, ReplayError> {
-        let recorded = serde_json::from_value::<RecordedOptions>(self.start(part)?.options);
-        let options = recorded.map_err(|error| ReplayError::Options { path: self.file.clone(), source: error })?;
+        let options = self.recorded_options(self.start(part)?.options)?;
         Ok(Options { cassette: self.cassette(part), ..options.into_options(storage) })
+    }
+
+    /// The same options where the workspace and the home folder are those of `paths`, and the names of the settings that
+    /// flags and variables gave ([`Origins::asked`]).
+    ///
+    /// # Errors
+    /// As [`RecordedJob::options`].
+    ///
+    /// [`Origins::asked`]: crate::config::Origins::asked
+    pub fn options_here(
+        &self,
+        part: usize,
+        storage: &Path,
+        paths: &LocalPaths,
+    ) -> Result<(Options, Vec<String>), ReplayError> {
+        let options = self.recorded_options(paths.shown(self.start(part)?.options))?;
+        let asked = options.asked().to_vec();
+        Ok((Options { cassette: self.cassette(part), ..options.into_options(storage) }, asked))
+    }
+
+    fn recorded_options(&self, options: serde_json::Value) -> Result<RecordedOptions, ReplayError> {
+        serde_json::from_value(options).map_err(|source| ReplayError::Options { path: self.file.clone(), source })
     }
 }

@@ -7,7 +7,7 @@ use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
 use crate::hint::ErrorHint as _;
 use crate::permission::CallDecision;
-use crate::replay::{CassetteRecorder, RecordedOffer, ReplayDecisions, ReplayError, ReplayTools};
+use crate::replay::{CassetteRecorder, RecordedOffer, ReplayDecisions, ReplayError, ReplayTools, RunStops};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -84,10 +84,10 @@ impl Tape {
         self.answers().is_some_and(|answers| answers.are_all && !answers.may_start)
     }
 
-    /// Records the end of the job. A failure is returned by [`Tape::finish`].
-    pub fn record_end(&self, status: Status) {
+    /// Records the end of the job; `stops`: where something outside stopped its Runs. A failure is returned by [`Tape::finish`].
+    pub fn record_end(&self, status: Status, stops: RunStops) {
         if let Self::Recording(recorder) = self {
-            recorder.note_end(status);
+            recorder.note_end(status, stops);
         }
     }
 

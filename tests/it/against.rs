@@ -155,7 +155,7 @@ fn a_model_and_a_context_file_are_causes_too() {
     assert!(ran.stdout.contains("+ claude-haiku-4-5\n"), "{}", ran.stdout);
     let test = test.file("AGENTS.md", "Hoot once.");
     let ran = test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(1);
-    assert!(ran.stdout.contains("instruction\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("differs: context file AGENTS.md\n"), "{}", ran.stdout);
     assert!(ran.stdout.contains("- Hoot twice.\n+ Hoot once.\n"), "{}", ran.stdout);
 }
 
@@ -176,4 +176,125 @@ fn a_configuration_that_cannot_be_used_is_no_difference() {
     test.run(["replay", "c.cassette", "--against", "nowhere.toml"]).assert_code(2);
     test.run(["replay", "c.cassette", "--model", "m"]).assert_code(2);
     test.run(["replay", "c.cassette", "--against", "perstack.toml", "--output", "jsonl"]).assert_code(2);
+}
+
+#[test]
+fn every_cause_is_named_whatever_the_protocol() {
+    let toml = format!("model = \"m\"\nreasoningBudget = \"low\"\n{TOML}");
+    Provider::each(|provider| {
+        let test = Test::new().toml(&toml).provider(provider);
+        let test = test.file("owl.txt", "An owl.").file("AGENTS.md", "Hoot twice.");
+        let test = test.answers([
+            Answer::calls([call("c1", "readTextFile", json!({"path": "owl.txt"}))]),
+            Answer::calls([call("d1", "worker", json!({"query": "Count."}))]),
+            Answer::text("One."),
+            Answer::text("Done."),
+        ]);
+        test.run(["run", "librarian", "Go.", "--record", "c.cassette"]).assert_code(0);
+        let toml = std::fs::read_to_string(test.workspace().join("perstack.toml")).unwrap();
+        let against = |text: &str| {
+            std::fs::write(test.workspace().join("other.toml"), text).unwrap();
+            let ran = test.run(["replay", "c.cassette", "--against", "other.toml", "--output", "json"]);
+            let object = ran.object();
+            (ran.code, object["difference"].clone())
+        };
+        assert_eq!(against(&toml).0, Some(0));
+        let deny = "permissions = { deny = [\"readTextFile\"] }\n";
+        for (from, to, step, cause, name) in [
+            ("model = \"m\"", "model = \"other\"", 1, "model", ""),
+            ("You lead.", "You follow.", 1, "instruction", ""),
+            ("description = \"Does one task.\"", "description = \"Does two.\"", 1, "delegate", "worker"),
+            ("delegates = [\"worker\"]", "delegates = []", 1, "delegate", "worker"),
+            ("context = [\"AGENTS.md\"]", "context = [\"AGENTS.md\", \"owl.txt\"]", 1, "context file", "owl.txt"),
+            ("context = [\"AGENTS.md\"]\n", "", 1, "context file", "AGENTS.md"),
+            ("\"exec\", ", "", 1, "tool definition", "exec"),
+            ("model = \"m\"", &format!("{deny}model = \"m\""), 2, "tool result", ""),
+            ("model = \"m\"", "maxSteps = 2\nmodel = \"m\"", 4, "end", ""),
+        ] {
+            let changed = toml.replacen(from, to, 1);
+            assert_ne!(changed, toml, "{from}");
+            let (code, found) = against(&changed);
+            assert_eq!((code, place(&found)), (Some(1), ("librarian", step, cause, name)), "{to}: {found}");
+        }
+        let changed = toml.replacen("You work.", "You rest.", 1);
+        assert_eq!(place(&against(&changed).1), ("worker", 3, "instruction", ""));
+        // The file itself.
+        std::fs::write(test.workspace().join("AGENTS.md"), "Hoot once.").unwrap();
+        assert_eq!(place(&against(&toml).1), ("librarian", 1, "context file", "AGENTS.md"));
+        std::fs::write(test.workspace().join("AGENTS.md"), "Hoot twice.").unwrap();
+        // A setting: not every protocol has a field for it, and none calls it anything else.
+        let (code, found) = against(&toml.replacen("\"low\"", "\"high\"", 1));
+        assert!(code == Some(0) || place(&found).2 == "setting", "{found}");
+
+        // A request behind the last one that was recorded.
+        let short = Test::new().toml(&format!("maxSteps = 1\n{TOML}")).provider(provider).file("owl.txt", "An owl.");
+        let read = Answer::calls([call("c1", "readTextFile", json!({"path": "owl.txt"}))]);
+        let short = short.file("AGENTS.md", "Hoot.").answers([read]);
+        short.run(["run", "librarian", "Go.", "--record", "c.cassette"]).assert_code(3);
+        let toml = std::fs::read_to_string(short.workspace().join("perstack.toml")).unwrap();
+        std::fs::write(short.workspace().join("other.toml"), toml.replacen("maxSteps = 1\n", "", 1)).unwrap();
+        let ran = short.run(["replay", "c.cassette", "--against", "other.toml", "--output", "json"]).assert_code(1);
+        assert_eq!(place(&ran.object()["difference"]), ("librarian", 2, "conversation", ""));
+    });
+}
+
+#[test]
+fn flags_of_the_recorded_command_are_a_part_of_its_input() {
+    let test =
+        Test::new().toml(TOML).provider(Provider::Anthropic).file("AGENTS.md", "Hoot.").file("owl.txt", "An owl.");
+    let owl = test.workspace().join("owl.txt").display().to_string();
+    let read = Answer::calls([call("c1", "readTextFile", json!({"path": owl}))]);
+    let test = test.answers([read.clone(), read.clone(), Answer::text("Done.")]);
+    // With a limit that ends it, and one that is in its requests.
+    let deny = format!("readTextFile({owl})");
+    let arguments = [
+        "run",
+        "librarian",
+        "Go.",
+        "--record",
+        "c.cassette",
+        "--reasoning-budget",
+        "2000",
+        "--max-steps",
+        "2",
+        "--deny",
+        &deny,
+    ];
+    let ran = test.run(arguments).assert_code(3);
+    assert!(ran.stderr.contains("denied"), "{}", ran.stderr);
+    test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(0);
+    // What a configuration has is compared: it has another budget of reasoning for those without the flag.
+    std::fs::write(test.workspace().join("other.toml"), format!("maxSteps = 9\nreasoningBudget = \"high\"\n{TOML}"))
+        .unwrap();
+    test.run(["replay", "c.cassette", "--against", "other.toml"]).assert_code(0);
+    test.run(["run", "librarian", "Go.", "--record", "d.cassette", "--reasoning-budget", "2000"]).assert_code(0);
+    test.run(["replay", "d.cassette", "--against", "other.toml"]).assert_code(0);
+}
+
+#[test]
+fn the_address_of_a_provider_is_no_part_of_the_comparison() {
+    for provider in [Provider::Anthropic, Provider::Google, Provider::Azure, Provider::Bedrock, Provider::Vertex] {
+        let test = Test::with(provider).answers([Answer::text("Done.")]);
+        test.run(["run", "librarian", "Go.", "--record", "c.cassette"]).assert_code(0);
+        let (variable, _) = provider.address();
+        let test = test.env(variable, "https://gateway.example.org/some/where");
+        test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(0);
+        test.run(["replay", "c.cassette", "--against", "perstack.toml", "--model", "other"]).assert_code(1);
+    }
+}
+
+#[test]
+fn no_name_of_a_server_is_recorded() {
+    let toml = "[experts.librarian]\ninstruction = \"You lead.\"\n[experts.librarian.skills.far]\ntype = \"mcpSseSkill\"\n\
+                endpoint = \"https://owls.corp.example/mcp\"\n";
+    let test = Test::new().toml(toml).provider(Provider::Ollama);
+    let port = test.server().url("").rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+    let test = test.unset("OLLAMA_BASE_URL").env("OLLAMA_HOST", &format!("localhost:{port}"));
+    let test = test.env("AZURE_RESOURCE_NAME", "owls-corp");
+    // The skill is not there, which ends the job behind what is recorded of its beginning.
+    test.run(["run", "librarian", "Go.", "--record", "c.cassette", "--trust"]).assert_code(2);
+    let whole = std::fs::read_to_string(test.workspace().join("c.cassette")).unwrap();
+    for hidden in ["owls.corp", "localhost", &port] {
+        assert!(!whole.contains(hidden), "{hidden} in {whole}");
+    }
 }

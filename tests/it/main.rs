@@ -59,6 +59,7 @@ mod program_log;
 mod providers;
 mod recovery;
 mod replay;
+mod replay_interrupted;
 mod report;
 mod resume;
 mod root;

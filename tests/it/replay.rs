@@ -30,7 +30,9 @@ description = "Does one task."
 fn recorded() -> (Test, Ran) {
     let skill = command_skill("owls", "sh", &["server.sh"]);
     let test = Test::new().toml(&format!("{TEAM}{skill}")).provider(Provider::Anthropic);
-    let test = test.file("server.sh", format!("exec '{}' rough diary=diary\n", program())).file("owl.txt", "An owl.");
+    let test = test
+        .file("server.sh", format!("exec '{}' rough diary=diary\n", program()))
+        .file("owl.txt", format!("An owl ({KEY})."));
     let test = test.file("AGENTS.md", "Hoot twice.");
     let worker = |n: u32| {
         let query = format!("Task #{n}#.");
@@ -145,6 +147,8 @@ fn secrets_and_the_folders_of_a_user_are_not_recorded() {
         assert!(!whole.contains(hidden), "{hidden}");
     }
     assert!(whole.contains("{home}/secret.txt") && whole.contains("{workspace}"));
+    // The file that was read had the key.
+    assert!(whole.contains("An owl ("));
 }
 
 #[test]
@@ -178,10 +182,11 @@ fn a_recording_is_not_lost_to_a_continuation_that_cannot_be_added() {
     let parts: Vec<usize> = whole.match_indices("{\"record\":\"start\"").map(|(at, _)| at).collect();
     let checkpoint = |test: &Test| test.run(["log", "latest", "--json"]).assert_code(0).stdout;
     let before = checkpoint(&test);
-    // Cut short as a crash leaves it, and damaged: both stay as they are.
-    let unended = whole.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n";
+    // Without an answer that the job has, and damaged: both stay as they are.
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let lacking = lines[..lines.len() - 2].concat();
     for (kept, reason) in
-        [(unended, "ends in the middle of this job"), (whole.replacen("{\"record", "{record", 1), "is damaged")]
+        [(lacking, "lacks answers of this job"), (whole.replacen("{\"record", "{record", 1), "is damaged")]
     {
         fs::write(cassette(&test), &kept).unwrap();
         let ran = test.run(["resume", "latest", "More.", "--record", "c.cassette"]).assert_code(2);
@@ -189,11 +194,15 @@ fn a_recording_is_not_lost_to_a_continuation_that_cannot_be_added() {
         assert_eq!(fs::read_to_string(cassette(&test)).unwrap(), kept);
     }
     assert_eq!(checkpoint(&test), before, "nothing was begun");
-    // Without its last line end, or with a torn line behind it, it is whole up to there.
-    for torn in ["", "\n{\"record\":\"start\",\"jobI"] {
+    // Without its last line end, with a torn line behind it, or without its last line, it is whole up to there.
+    for torn in [Some(""), Some("\n{\"record\":\"start\",\"jobI"), None] {
         let test = asked();
         let whole = fs::read_to_string(cassette(&test)).unwrap();
-        fs::write(cassette(&test), whole.trim_end().to_owned() + torn).unwrap();
+        let kept = match torn {
+            Some(torn) => whole.trim_end().to_owned() + torn,
+            None => whole.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n",
+        };
+        fs::write(cassette(&test), kept).unwrap();
         test.server().script([Answer::text("Three.")]);
         test.run(["resume", "latest", "More.", "--record", "c.cassette"]).assert_code(0);
         let place = elsewhere(&fs::read_to_string(cassette(&test)).unwrap());
@@ -242,6 +251,17 @@ fn a_job_with_a_persons_answers_is_replayed_to_its_end() {
 #[test]
 fn a_recording_of_another_job_is_replaced_and_not_continued() {
     let test = asked();
+    test.server().script([Answer::text("Hello."), Answer::text("Again.")]);
+    test.run(["run", "librarian", "Hi.", "--job-id", "other"]).assert_code(0);
+    let asked = fs::read_to_string(cassette(&test)).unwrap();
+    assert!(asked.matches("\"record\":\"start\"").count() == 3 && !asked.contains("\"jobId\":\"other\""));
+    test.run(["resume", "other", "Once more.", "--record", "c.cassette"]).assert_code(0);
+    let continued = fs::read_to_string(cassette(&test)).unwrap();
+    let starts: Vec<&str> = continued.lines().filter(|line| line.starts_with("{\"record\":\"start\"")).collect();
+    assert!(starts.len() == 1 && starts[0].contains("\"jobId\":\"other\""), "{starts:?}");
+    let ran = elsewhere(&continued).run(["replay", "c.cassette"]).assert_code(2);
+    assert!(ran.stderr.contains("begins in the middle of job other"), "{}", ran.stderr);
+    // So does a new job.
     test.server().script([Answer::text("Hello.")]);
     test.run(["run", "librarian", "Hi.", "--record", "c.cassette"]).assert_code(0);
     let place = elsewhere(&fs::read_to_string(cassette(&test)).unwrap());

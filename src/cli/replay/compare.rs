@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use perstack::budget::Span;
 use perstack::checkpoint::Status;
 use perstack::config::FolderTrust;
 use perstack::event::{Event, EventBody, EventSink};
 use perstack::message::Message;
 use perstack::provider::{RequestChange, RequestPart, changed_part};
-use perstack::replay::ReplayDifference;
-use perstack::runtime::{InDoubt, Options, RecordedJob};
+use perstack::replay::{HOME, LocalPaths, ReplayDifference, WORKSPACE};
+use perstack::runtime::{InstructionPart, Options, RecordedJob, changed_instruction};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use super::player::{ReplayEnd, play};
 use super::temporary::JobFolder;
 use crate::cli::Process;
 use crate::cli::failure::Failure;
-use crate::cli::options::{LockArgs, ModelArgs, PlaceArgs};
+use crate::cli::options::{BudgetArgs, LockArgs, ModelArgs, PlaceArgs};
 use crate::cli::render::{Paint, steps, visible};
 use crate::cli::setup::{ProjectNeed, Setup, is_own_expert};
 use crate::cli::signals::Signal;
@@ -45,9 +46,10 @@ pub struct Candidate {
 pub struct StepDifference {
     pub expert: String,
     pub step: u64,
-    /// `model`, `instruction`, `tool definition`, `delegate`, `tool result`, `conversation`, `setting` or `end`.
+    /// `model`, `instruction`, `context file`, `agent skill`, `delegate`, `tool definition`, `tool result`, `conversation`,
+    /// `setting` or `end`.
     pub cause: &'static str,
-    /// The name of the tool or setting.
+    /// The name of the tool, setting or Agent Skill, or the path of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub recorded: String,
@@ -170,16 +172,15 @@ fn options(
     process: &Process,
     storage: &Path,
 ) -> Result<Options, Failure> {
-    let then = recorded.options(part, storage).map_err(Failure::usage)?;
-    // What the recording was asked for by a flag is a part of its input.
-    let asked = recorded.explicit_model().filter(|_| candidate.model.is_none());
-    let model = ModelArgs {
-        model: candidate.model.clone().or(asked.map(str::to_owned)),
-        provider: asked.and(then.settings.provider),
-        ..ModelArgs::default()
-    };
-    let place = PlaceArgs { config: candidate.config.clone(), ..PlaceArgs::default() };
+    let as_recorded = LocalPaths::new(Path::new(WORKSPACE), Some(HOME));
+    let (then, asked) = recorded.options_here(part, storage, &as_recorded).map_err(Failure::usage)?;
+    let model = asked_args(recorded, &then, &asked, candidate);
+    let sandbox = asked.iter().any(|name| name == "sandbox").then_some(then.settings.sandbox);
+    let place = PlaceArgs { config: candidate.config.clone(), sandbox, ..PlaceArgs::default() };
     let mut setup = Setup::read(process, &place, &model, ProjectNeed::Required)?;
+    // What the command line had about files is about the same files here.
+    let here = LocalPaths::new(&setup.workspace, setup.environment.get("HOME"));
+    let (then, _) = recorded.options_here(part, storage, &here).map_err(Failure::usage)?;
     setup.untrusted_input = then.untrusted_input;
     setup.output_schema.clone_from(&then.output_schema);
     let files = then.recorded_context.iter().flat_map(|all| all.values()).flat_map(|files| &files.context.files);
@@ -187,8 +188,9 @@ fn options(
     let setup = setup.with_lock(LockArgs::default(), process, &place, true)?;
     // Nothing is started or sent.
     let setup = setup.with_trust(FolderTrust::Trusted, process, true);
-    let mut options = setup.options(then.sink, then.cancel, InDoubt::default(), then.cassette);
+    let mut options = setup.options(Arc::clone(&then.sink), then.cancel.clone(), then.in_doubt, then.cassette.clone());
     storage.clone_into(&mut options.storage);
+    RecordedJob::lend_address(&mut options, &then);
     options.run_permissions = then.run_permissions;
     for own in then.experts.values().filter(|expert| is_own_expert(expert)) {
         if !options.experts.contains(&own.key) {
@@ -196,6 +198,31 @@ fn options(
         }
     }
     Ok(options)
+}
+
+/// The flags that the recorded command had, or the variables in their place: they are a part of its input. The model of the
+/// candidate takes the place of theirs.
+fn asked_args(recorded: &RecordedJob, then: &Options, asked: &[String], candidate: &Candidate) -> ModelArgs {
+    let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
+    let model = recorded.explicit_model().filter(|_| candidate.model.is_none());
+    let (settings, budgets) = (&then.settings, &then.settings.budgets);
+    ModelArgs {
+        provider: settings.provider.filter(|_| model.is_some() || is_asked("provider")),
+        model: candidate.model.clone().or(model.map(str::to_owned)),
+        reasoning_budget: is_asked("reasoningBudget").then_some(settings.reasoning_budget),
+        max_steps: is_asked("maxSteps").then_some(settings.limits.max_steps),
+        max_retries: is_asked("maxRetries").then_some(settings.limits.max_retries),
+        timeout: is_asked("timeout").then_some(settings.timeout_ms),
+        max_parallel_delegates: is_asked("maxParallelDelegates").then_some(settings.max_parallel_delegates),
+        budgets: BudgetArgs {
+            max_total_steps: budgets.max_steps.filter(|_| is_asked("maxTotalSteps")),
+            max_cost: budgets.max_cost.filter(|_| is_asked("maxCost")),
+            max_tokens: budgets.max_tokens.filter(|_| is_asked("maxTokens")),
+            max_duration: budgets.max_duration_ms.filter(|_| is_asked("maxDuration")).map(Span::from_ms),
+            max_tool_repetitions: budgets.max_tool_repetitions.filter(|_| is_asked("maxToolRepetitions")),
+            max_delegates: budgets.max_delegates.filter(|_| is_asked("maxDelegates")),
+        },
+    }
 }
 
 /// The cause of a difference, and both values.
@@ -230,16 +257,21 @@ fn explained(differing: &ReplayDifference, expert: String, step: u64, recorded: 
         let experts = start.as_ref().and_then(|start| start.options.get("experts")?.as_object());
         experts.is_some_and(|experts| experts.keys().any(|key| key.rsplit('/').next() == Some(name)))
     };
-    let cause = match part {
-        RequestPart::Model => "model",
-        RequestPart::Instruction => "instruction",
-        RequestPart::Tool if name.as_ref().is_some_and(is_delegate) => "delegate",
-        RequestPart::Tool => "tool definition",
-        RequestPart::ToolResult => "tool result",
-        RequestPart::Conversation => "conversation",
-        RequestPart::Setting => "setting",
-    };
     let texts = (shown(before.as_ref(), true), shown(after.as_ref(), true));
+    let (cause, name) = match part {
+        RequestPart::Model => ("model", name),
+        RequestPart::Instruction => match changed_instruction(&texts.0, &texts.1) {
+            InstructionPart::Own => ("instruction", name),
+            InstructionPart::Delegate(name) => ("delegate", name),
+            InstructionPart::ContextFile(name) => ("context file", name),
+            InstructionPart::AgentSkill(name) => ("agent skill", name),
+        },
+        RequestPart::Tool if name.as_ref().is_some_and(is_delegate) => ("delegate", name),
+        RequestPart::Tool => ("tool definition", name),
+        RequestPart::ToolResult => ("tool result", name),
+        RequestPart::Conversation => ("conversation", name),
+        RequestPart::Setting => ("setting", name),
+    };
     // Where the texts are the same, something beside them differs.
     let (recorded, now) =
         if texts.0 == texts.1 { (shown(before.as_ref(), false), shown(after.as_ref(), false)) } else { texts };

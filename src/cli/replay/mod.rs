@@ -186,6 +186,9 @@ fn report(screen: &Screen, outcome: &Outcome, recorded: Option<Status>) -> Exit 
         Status::StoppedByError | Status::StoppedByVerification => {
             error_of(&outcome.checkpoint.head).print(screen.paint());
         }
+        Status::Proceeding => {
+            screen.info(&format!("replayed up to where its process died: {}", steps(outcome.steps)));
+        }
         status => screen.info(&format!("replayed: {}, {}", status.name(), steps(outcome.steps))),
     }
     if let Some(recorded) = recorded.filter(|recorded| *recorded != outcome.status) {

@@ -2,6 +2,7 @@
 //! recorded. `replay` and `test` call it with the options that they replay with.
 
 use anyhow::Context as _;
+use perstack::checkpoint::Status;
 use perstack::runtime::{self, Options, Outcome, PartInput, RecordedJob, RunError};
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,11 @@ pub fn play(
                     tokio::time::timeout(GRACE, job).await.context("the replay does not end").map_err(Failure::other)?
                 }
             };
-            let outcome = returned.unwrap_or_else(|lost| Err(RunError::Internal(lost.to_string())))?;
+            let outcome = match returned.unwrap_or_else(|lost| Err(RunError::Internal(lost.to_string()))) {
+                // So it was when it was recorded: the process ended before the first Run of this part had begun.
+                Err(RunError::StoppedAtStart) if recorded.end(part) == Some(Status::Proceeding) => continue,
+                returned => returned?,
+            };
             let before = played.take().map_or(0, |played| played.outcome.steps);
             let is_as_recorded = recorded.end(part) == Some(outcome.status);
             let steps = outcome.steps.saturating_add(before);

@@ -14,6 +14,7 @@ pub(in crate::runtime) mod recorded_run;
 pub(in crate::runtime) mod run_ends;
 mod runs;
 mod job_state;
+pub(in crate::runtime) mod stops;
 pub(in crate::runtime) mod unstored;
 mod verify;
 

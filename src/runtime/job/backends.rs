@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use crate::checkpoint::Status;
 use crate::expert::Expert;
 use crate::fact::{Clock, Stamp};
 use crate::id::{JobId, RunId};
@@ -15,16 +16,18 @@ use crate::provider::{Provider, choose, find};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette, CassetteClock, CassetteHeader, CassetteRecorder, LocalPaths, RecordedStart, RecordingTransport,
-    ReplayDecisions, ReplayError, ReplayTools, ReplayTransport,
+    ReplayDecisions, ReplayError, ReplayTools, ReplayTransport, RunStop, RunStops,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
+use crate::runtime::history::stops::read_stops;
 use crate::runtime::job::connector::{Connector, ProvidersByName};
 use crate::runtime::options::{CassetteMode, Options};
 use crate::runtime::tape::{RecordedAnswers, Tape};
 use crate::runtime::tools::containment;
 use crate::sandbox::SandboxState;
 use crate::setting::ProviderName;
+use crate::store::Store;
 
 /// The provider, clock and tape of one invocation.
 pub struct JobBackends {
@@ -43,6 +46,10 @@ pub struct JobBackends {
     pub is_whole_replay: bool,
     /// The recording that the options are compared with.
     pub compared: Option<ComparedRecording>,
+    /// The places at which something outside stopped the Runs of the part that is replayed, if it did.
+    pub stops: Option<Arc<RunStops>>,
+    /// The process of that part had died.
+    pub had_died: bool,
     /// The containment in force when the job was recorded.
     recorded_sandbox: Option<SandboxState>,
 }
@@ -79,6 +86,8 @@ impl JobBackends {
                     recorded_model: None,
                     is_whole_replay: false,
                     compared: None,
+                    stops: None,
+                    had_died: false,
                     recorded_sandbox: None,
                 })
             }
@@ -94,9 +103,15 @@ impl JobBackends {
                     hides_home: true,
                 };
                 let paths = local_paths(options, &header);
-                let earlier = continued.map(|job| recording_of(job, path)).transpose()?.flatten();
+                let earlier = continued.map(|job| recording_of(job, path, options)).transpose()?.flatten();
                 let recorder = match earlier {
-                    Some(earlier) => CassetteRecorder::going_on(&earlier, paths, redactor.clone())?,
+                    Some(Earlier { cassette, unended }) => {
+                        let recorder = CassetteRecorder::going_on(&cassette, paths, redactor.clone())?;
+                        if let Some((status, stops)) = unended {
+                            recorder.note_end(status, stops);
+                        }
+                        recorder
+                    }
                     None => CassetteRecorder::create(path, &header, paths, redactor.clone())?,
                 };
                 let recorder = Arc::new(recorder);
@@ -112,6 +127,8 @@ impl JobBackends {
                     recorded_model: None,
                     is_whole_replay: false,
                     compared: None,
+                    stops: None,
+                    had_died: false,
                     recorded_sandbox: None,
                 })
             }
@@ -119,6 +136,7 @@ impl JobBackends {
                 let cassette = Arc::new(Cassette::load_part(file, *part)?);
                 let header = cassette.header();
                 let start = part.map(|part| cassette.start(part)).transpose()?;
+                let stops = part.map(|part| cassette.stops(part)).transpose()?.flatten();
                 let paths = local_paths(options, header);
                 let transport = ReplayTransport::new(Arc::clone(&cassette), paths.clone());
                 let transport = Arc::new(transport.noting(options.difference.clone()));
@@ -141,6 +159,8 @@ impl JobBackends {
                     recorded_model: Some((header.model.clone(), header.model_is_explicit))
                         .filter(|(model, _)| !model.is_empty() && part.is_none()),
                     is_whole_replay: part.is_some(),
+                    stops: stops.map(Arc::new),
+                    had_died: part.is_some_and(|part| cassette.end(part) == Some(Status::Proceeding)),
                     recorded_sandbox: start.as_ref().and_then(recorded_sandbox),
                     compared: start
                         .filter(|_| options.difference.is_some())
@@ -158,6 +178,11 @@ impl JobBackends {
     /// Time and randomness of the start of a recorded or replayed job, or of this continuation of it.
     pub fn started(&self) -> Option<Stamp> {
         self.header.as_ref().map(|header| header.started)
+    }
+
+    /// The place at which something outside stopped this Run in the part that is replayed, if it did.
+    pub fn stop_of(&self, run: &RunId) -> Option<&RunStop> {
+        self.stops.as_ref()?.get(run)
     }
 
     /// Those of a job that asks nothing: no server is looked for, and no connection is begun.
@@ -181,6 +206,8 @@ impl JobBackends {
             recorded_model: None,
             is_whole_replay: false,
             compared: None,
+            stops: None,
+            had_died: false,
             recorded_sandbox: None,
         })
     }
@@ -223,26 +250,38 @@ fn local_paths(options: &Options, header: &CassetteHeader) -> LocalPaths {
     LocalPaths::new(&options.workspace, options.environment.get("HOME").filter(|_| header.hides_home))
 }
 
+/// The recording of what came before in a job.
+struct Earlier {
+    cassette: Cassette,
+    /// The end of its latest part, which it does not have, as the process died.
+    unended: Option<(Status, RunStops)>,
+}
+
 /// The recording of what came before in this job, which its continuation goes on with; `None` if `path` has none.
 ///
 /// # Errors
-/// [`ReplayError::Unended`] for one that was cut short, [`ReplayError::Damaged`] or [`ReplayError::Newer`] for one that
+/// [`ReplayError::Unended`] for one that lacks answers of the job, [`ReplayError::Damaged`] or [`ReplayError::Newer`] for one that
 /// cannot be read: none of them is lost to a new recording unasked.
-fn recording_of(job: &JobId, path: &Path) -> Result<Option<Cassette>, ReplayError> {
+fn recording_of(job: &JobId, path: &Path, options: &Options) -> Result<Option<Earlier>, RunError> {
     let cassette = match Cassette::load(path) {
         Ok(cassette) => cassette,
         // What may take the place of such a file is for the recorder to decide.
         Err(ReplayError::NoCassette { .. } | ReplayError::Io { .. }) => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let Some(newest) = cassette.parts().checked_sub(1) else { return Ok(None) };
     if cassette.start(newest)?.job_id != *job {
         return Ok(None);
     }
-    match cassette.end(newest) {
-        Some(_) => Ok(Some(cassette)),
-        None => Err(ReplayError::Unended { path: path.to_owned() }),
+    if cassette.end(newest).is_some() {
+        return Ok(Some(Earlier { cassette, unended: None }));
     }
+    // Its process died. Where the Runs stood then is in their logs, which go on now.
+    let (stops, answers) = read_stops(&Store::new(&options.storage), job)?;
+    if answers > cassette.exchanges() {
+        return Err(ReplayError::Unended { path: path.to_owned() }.into());
+    }
+    Ok(Some(Earlier { cassette, unended: Some((Status::Proceeding, stops)) }))
 }
 
 fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {

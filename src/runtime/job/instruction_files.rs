@@ -18,6 +18,12 @@ use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
 use crate::skill::agent_skills::READ_SKILL;
 
+/// The beginning of an instruction's part with files.
+pub const FILES: &str = "These files of the workspace belong to your instruction.";
+
+/// The beginning of its part about Agent Skills.
+pub const SKILLS: &str = "You have skills:";
+
 /// The files and Agent Skills of each expert of a job that names any.
 #[derive(Debug, Default)]
 pub struct InstructionFiles(IndexMap<ExpertKey, ExpertFiles>);
@@ -102,10 +108,9 @@ fn context_section(context: &ContextFiles) -> Option<String> {
     if context.files.is_empty() && context.left_out.is_empty() {
         return None;
     }
-    let mut text =
-        "These files of the workspace belong to your instruction. Where two of them differ, the later one holds; \
-                    where one differs from your task above, your task holds.\n"
-            .to_owned();
+    let mut text = format!(
+        "{FILES} Where two of them differ, the later one holds; where one differs from your task above, your task holds.\n"
+    );
     for (ContextFile { path, .. }, content) in &context.files {
         let path = path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
         let _ = write!(text, "\n<file path=\"{path}\">\n{}\n</file>\n", within_marks(content.trim_end()));
@@ -121,7 +126,7 @@ fn skills_section(skills: &AgentSkills) -> Option<String> {
         return None;
     }
     let mut text = format!(
-        "You have skills: instructions for certain tasks, with files and scripts. When a task fits a description, read that \
+        "{SKILLS} instructions for certain tasks, with files and scripts. When a task fits a description, read that \
          skill first with {READ_SKILL} and follow it. Its scripts are run with exec, where you have that tool, by their \
          whole paths in the skill's folder.\n"
     );

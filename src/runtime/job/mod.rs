@@ -8,6 +8,7 @@ pub mod ensure;
 pub mod import;
 pub mod instruction_files;
 pub mod models;
+pub mod recorded_addresses;
 pub mod recorded_options;
 pub mod plan;
 pub mod request;
@@ -22,14 +23,15 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::budget::Spent;
-use crate::checkpoint::FORMAT_VERSION;
+use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::cost::Spend;
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
-use crate::replay::RecordedStart;
+use crate::replay::{RecordedStart, RunStops};
 use crate::runtime::budget::{self, BudgetServer, SharedAccount};
 use crate::runtime::error::RunError;
+use crate::runtime::history::stops::read_stops;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
 use crate::runtime::job::instruction_files::InstructionFiles;
@@ -217,6 +219,7 @@ fn conclude(
     began: Instant,
 ) -> Result<Outcome, RunError> {
     let TreeEnd { root, status, budget, steps, used } = end;
+    let is_cut = status == Status::Proceeding;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
     let spending = before.plus(used, active_ms);
@@ -229,10 +232,17 @@ fn conclude(
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| context.backends.clock.stamp().at);
     job.last_run_at = context.store.last_run_start(&job.id).ok();
-    context.store.add_ends(&job.id, &mut job.ends)?;
-    context.job.write_job(&job)?;
+    // The process that was recorded had died: nothing of the job's end was stored.
+    if !is_cut {
+        context.store.add_ends(&job.id, &mut job.ends)?;
+        context.job.write_job(&job)?;
+    }
     // Last: the job is whole on disk, also when its cassette is not.
-    context.backends.tape.record_end(status);
+    if context.backends.tape.is_recording() {
+        let is_stopped = matches!(status, Status::StoppedByCancellation | Status::StoppedByBudget);
+        let stops = if is_stopped { read_stops(&context.store, &job.id)?.0 } else { RunStops::default() };
+        context.backends.tape.record_end(status, stops);
+    }
     context.backends.tape.finish()?;
     let StoppedRun { checkpoint, path, .. } = root;
     let (budgets, max_steps) = (job.budget.limits, context.options.settings.limits.max_steps);

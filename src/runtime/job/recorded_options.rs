@@ -13,26 +13,23 @@ use serde::{Deserialize, Serialize};
 use crate::budget::Budgets;
 use crate::config::{ExpertFiles, Origin, Origins, Settings};
 use crate::environment::Environment;
-use crate::expert::{ContextLimit, Expert, ExpertKey, ToolSearch};
+use crate::expert::{ContextLimit, Expert, ExpertKey, SkillSpec, ToolSearch};
 use crate::expert_map::ExpertMap;
 use crate::id::JobId;
 use crate::model::CatalogueExcerpt;
 use crate::model_name::ModelName;
 use crate::output_schema::OutputSchema;
 use crate::permission::{Permissions, RunPermissions};
-use crate::provider::vendor::vendor;
 use crate::replay::{HOME, RecordedStart, WORKSPACE};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::without_secrets;
 use crate::runtime::job::instruction_files::InstructionFiles;
-use crate::runtime::options::Options;
+use crate::runtime::job::recorded_addresses::{hidden_endpoint, recorded_setting, recorded_variables};
+use crate::runtime::options::{InDoubt, Options};
 use crate::runtime::tape::Tape;
 use crate::sandbox::SandboxState;
 use crate::setting::{Limits, ProviderName, ProviderSetting, ReasoningBudget};
-
-/// The host in the place of a server's own, which is nobody else's business.
-const SOME_HOST: &str = "server.invalid";
 
 /// Records the beginning of the job of `expert`, or of its continuation, where it is recorded. `start` completes what is
 /// recorded of the job with an id.
@@ -57,6 +54,7 @@ pub fn record_start(
         query: None,
         attached: Vec::new(),
         is_answer: false,
+        recovers: false,
         started: None,
         options: with.clone(),
     });
@@ -83,6 +81,11 @@ pub struct RecordedOptions {
     reasoning_budget: ReasoningBudget,
     limits: Limits,
     budgets: Budgets,
+    /// The settings that flags and variables gave ([`Origins::asked`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    asked: Vec<String>,
+    #[serde(default, skip_serializing_if = "InDoubt::is_report")]
+    in_doubt: InDoubt,
     timeout_ms: u64,
     max_parallel_delegates: u64,
     max_tool_output: usize,
@@ -122,8 +125,13 @@ impl RecordedOptions {
         (expert, files): (&Expert, &InstructionFiles),
         at: u64,
     ) -> Result<Self, RunError> {
-        let (experts, mut provider_setting) = without_secrets(options, backends, expert)?;
-        provider_setting.base_url = provider_setting.base_url.as_deref().map(without_host);
+        let (mut experts, provider_setting) = without_secrets(options, backends, expert)?;
+        let skills = experts.values_mut().flat_map(|expert| expert.skills.values_mut());
+        for skill in skills {
+            if let SkillSpec::McpSseSkill { endpoint, .. } = skill {
+                *endpoint = hidden_endpoint(endpoint);
+            }
+        }
         let settings = &options.settings;
         let provider = backends.provider.name();
         let mut used = BTreeSet::new();
@@ -131,19 +139,21 @@ impl RecordedOptions {
             let models = backends.models_for(expert, settings)?;
             used.extend(std::iter::once(models.first.name()).chain(models.fallback_names()));
         }
-        let place = used.iter().map(|name| name.provider).chain([provider]).flat_map(|name| vendor(name).place);
-        let set = place.filter_map(|name| Some(((*name).to_owned(), without_host(options.environment.get(name)?))));
+        let providers = used.iter().map(|name| name.provider).chain([provider]);
+        let environment = recorded_variables(providers, &options.environment).collect();
         Ok(Self {
             provider,
             model: settings.model.clone(),
             model_is_explicit: settings.model_is_explicit,
-            provider_setting,
-            environment: set.collect(),
+            provider_setting: recorded_setting(provider, provider_setting),
+            environment,
             fallback: settings.fallback.clone(),
             catalogue: CatalogueExcerpt::new(&options.catalogue, &used, provider, at),
             reasoning_budget: settings.reasoning_budget,
             limits: settings.limits,
             budgets: settings.budgets,
+            asked: settings.origins.asked().into_iter().map(str::to_owned).collect(),
+            in_doubt: options.in_doubt,
             timeout_ms: settings.timeout_ms,
             max_parallel_delegates: settings.max_parallel_delegates,
             max_tool_output: settings.max_tool_output,
@@ -160,6 +170,11 @@ impl RecordedOptions {
             experts,
             context: files.by_expert().clone(),
         })
+    }
+
+    /// The settings that flags and variables gave.
+    pub fn asked(&self) -> &[String] {
+        &self.asked
     }
 
     /// The same options, for a job whose state goes to `storage`. Paths are those of the cassette: nothing is read or
@@ -199,6 +214,7 @@ impl RecordedOptions {
         Options {
             settings,
             base_skill_command: self.base_skill_command,
+            in_doubt: self.in_doubt,
             environment,
             storage: storage.to_owned(),
             recorded_context: Some(Arc::new(self.context)),
@@ -209,35 +225,6 @@ impl RecordedOptions {
             untrusted_input: self.untrusted_input,
             output_schema: self.output_schema,
             ..Options::new(self.experts.into_values().collect::<ExpertMap>(), PathBuf::from(WORKSPACE))
-        }
-    }
-}
-
-/// The address without its server's name; another text as it is.
-fn without_host(address: &str) -> String {
-    let Ok(mut url) = address.parse::<url::Url>() else { return address.to_owned() };
-    if !url.has_host() || url.set_host(Some(SOME_HOST)).is_err() {
-        return address.to_owned();
-    }
-    // Only an address without a host takes none of these. Plain http is for addresses that are near.
-    let _ = (url.set_scheme("https"), url.set_port(None), url.set_username(""), url.set_password(None));
-    url.set_query(None);
-    url.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_keeps_its_path_alone() {
-        for (address, kept) in [
-            ("http://127.0.0.1:4000/v1/", "https://server.invalid/v1/"),
-            ("https://me:secret@models.example.org/a?key=k", "https://server.invalid/a"),
-            ("a-resource", "a-resource"),
-            ("2024-10-21", "2024-10-21"),
-        ] {
-            assert_eq!(without_host(address), kept);
         }
     }
 }

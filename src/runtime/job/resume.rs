@@ -59,8 +59,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         ResumePoint::Checkpoint(_) => None,
     };
     let spending = spending::JobSpending::read_beside(&store, job_store.id(), past)?;
-    let continued = Some(job_store.id()).filter(|_| point.status().is_some());
-    let backends = JobBackends::open(&options, &expert, continued).await?;
+    let backends = JobBackends::open(&options, &expert, Some(job_store.id())).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
     let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
     options.settings.budgets = budgets;
@@ -80,6 +79,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         query: input.query.clone(),
         attached: input.attached.clone(),
         is_answer: input.is_answer,
+        recovers: matches!(point, ResumePoint::Interrupted { .. }),
         ..recorded(job.id.clone())
     })?;
     let stop = stop_signal(&options, &backends, spending.spent, began);

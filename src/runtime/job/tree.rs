@@ -1,7 +1,7 @@
 //! Drives the tree of a job's Runs ([`drive`]): a task each, started and continued as the job's machine decides. Serves
 //! the job's account meanwhile, and fires the stop signal when the time is up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
@@ -56,6 +56,10 @@ struct Tree {
     context: Arc<JobContext>,
     machine: JobMachine,
     tasks: JoinSet<Returned>,
+    /// Runs of a replay that are to be driven, one by one.
+    offered: VecDeque<(RunTask, Option<PreparedRun>)>,
+    /// In the recording the process died: nothing of the job's end is stored.
+    is_cut: bool,
     /// The coordinator's Runs.
     root_runs: HashSet<RunId>,
     /// The coordinator's last Run that stopped, unless it waits for delegates.
@@ -93,7 +97,10 @@ pub async fn drive(
     let limits = TreeLimits { max_running: number(settings.max_parallel_delegates), ..TreeLimits::default() };
     let most = settings.budgets.max_delegates.map(number);
     let limits = TreeLimits { max_delegates: most.unwrap_or(limits.max_delegates), ..limits };
-    let limits = if tape.is_replay() || (tape.is_recording() && context.budget.is_some()) {
+    // Where something outside stopped the job, the Runs that had begun are as many as they were: the machine offers all of
+    // them, and they are driven one by one.
+    let has_stops = context.backends.stops.is_some();
+    let limits = if (tape.is_replay() && !has_stops) || (tape.is_recording() && context.budget.is_some()) {
         // One at a time, so that two replays emit the same events in the same order. The rest of a budget, and with it
         // the limits that are sent, depends on the order too, so that a recording with a budget needs the same.
         TreeLimits { max_running: 1, ..limits }
@@ -105,10 +112,13 @@ pub async fn drive(
         Root::Task(task, _) => (task.run().clone(), None, false),
         Root::Stopped { stopped, query, is_fork } => (stopped.checkpoint.head.run_id.clone(), query.clone(), *is_fork),
     };
+    let is_cut = context.backends.had_died;
     let mut tree = Tree {
         context,
         machine: JobMachine::new(limits).with_started(started),
         tasks: JoinSet::new(),
+        offered: VecDeque::new(),
+        is_cut,
         root_runs: HashSet::from([run.clone()]),
         root: None,
         waiting: HashMap::new(),
@@ -175,6 +185,7 @@ impl Tree {
                     }
                 }
             }
+            self.drive_next();
             actions = tokio::select! {
                 // The stop first: Runs that it ended may be back already, and the job would end without its reason.
                 biased;
@@ -195,6 +206,11 @@ impl Tree {
                 joined = self.tasks.join_next() => match joined {
                     Some(Ok((run, outcome))) => self.returned(run, outcome)?,
                     Some(Err(lost)) => return Err(internal(&lost)),
+                    None if self.context.backends.stops.is_some() => {
+                        // All that had begun has come to where it was stopped.
+                        self.stop.get_or_insert(StopReason::Cancelled);
+                        self.machine.advance(JobInput::Interrupted)?
+                    }
                     None => return Err(RunError::Internal("a job that has not ended has nothing to do".to_owned())),
                 },
             };
@@ -210,6 +226,26 @@ impl Tree {
     }
 
     fn spawn(&mut self, task: RunTask, prepared: Option<PreparedRun>) {
+        if self.context.backends.stops.is_some() {
+            self.offered.push_back((task, prepared));
+        } else {
+            self.begin(task, prepared);
+        }
+    }
+
+    /// Begins the next Run of a replay, once the one before it is back: those that did not begin in the recording last.
+    fn drive_next(&mut self) {
+        if self.tasks.is_empty() {
+            let stops = self.context.backends.stops.as_ref();
+            let has_begun = |(task, _): &(RunTask, _)| stops.is_some_and(|stops| stops.get(task.run()).is_some());
+            let next = self.offered.iter().position(has_begun).unwrap_or_default();
+            if let Some((task, prepared)) = self.offered.remove(next) {
+                self.begin(task, prepared);
+            }
+        }
+    }
+
+    fn begin(&mut self, task: RunTask, prepared: Option<PreparedRun>) {
         let context = Arc::clone(&self.context);
         let run = task.run().clone();
         self.tasks.spawn(async move { (run, Box::pin(run_task(context, task, prepared)).await) });
@@ -247,7 +283,11 @@ impl Tree {
                 return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.with_hint() })?);
             }
             // It was about to begin when the job was stopped. A resumption starts it.
-            Err(RunError::StoppedAtStart) if !is_root && self.context.stop.is_fired() => {
+            Err(RunError::StoppedAtStart)
+                if !is_root && (self.context.stop.is_fired() || self.context.backends.stops.is_some()) =>
+            {
+                // Of a replay, the recorded job was.
+                self.stop.get_or_insert(StopReason::Cancelled);
                 return Ok(self.machine.advance(JobInput::RunPostponed { run })?);
             }
             Err(error) => return Err(error),
@@ -259,8 +299,13 @@ impl Tree {
             self.budget_server.close(reached.clone());
             self.stop.get_or_insert(StopReason::Budget(reached));
         }
-        let head = &stopped.checkpoint.head;
         self.steps = self.steps.saturating_add(stopped.steps);
+        let mut head = stopped.checkpoint.head.clone();
+        if !head.status.is_terminal() {
+            // For the machine it is like a Run that was stopped together with its job.
+            head.status = Status::StoppedByCancellation;
+        }
+        let head = &head;
         let end = RunEnd { head: head.clone(), text: stopped.checkpoint.text(), on_record: stopped.on_record };
         if head.status == Status::StoppedByDelegate {
             // Kept once: a history that is copied at each delegation costs the square of their number.
@@ -282,7 +327,9 @@ impl Tree {
     }
 
     fn finish(mut self) -> Result<TreeEnd, RunError> {
-        self.complete_waiting()?;
+        if !self.is_cut {
+            self.complete_waiting()?;
+        }
         let waiting_root = self.waiting_root.and_then(|run| self.waiting.remove(&run));
         let root = waiting_root
             .or(self.root)
@@ -295,6 +342,7 @@ impl Tree {
             }
             (status, _) => (status, head.budget.clone()),
         };
+        let status = if self.is_cut { Status::Proceeding } else { status };
         let (steps, used) = (self.steps, self.used);
         Ok(TreeEnd { root, status, budget, steps, used })
     }

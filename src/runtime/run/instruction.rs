@@ -38,6 +38,15 @@ const COORDINATION: &str = "- Calls that do not depend on each other belong in o
     - Split large tasks into parts that can be done on their own. A delegate sees nothing but the query you give it: \
     say what is wanted, where to find it, and what to return.";
 
+/// The line between two parts.
+pub const PART: &str = "\n---\n";
+
+/// The heading of the list of delegates.
+pub const DELEGATES: &str = "The following experts can be called as tools:";
+
+/// The beginning of a part about the answer.
+pub const ANSWER: &str = "Your final answer ";
+
 /// Composes the message for `expert`; `experts` are those it may find its delegates among.
 pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'_>) -> String {
     let mut text = format!("{IDENTITY}\n\n{LOOP}\n");
@@ -59,7 +68,7 @@ pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'
         let about = delegate.description.as_deref().unwrap_or("(no description)");
         format!("{} ({}): {}", delegate.name, key.tool_name(), about.trim())
     });
-    section(&mut text, "The following experts can be called as tools:", delegates);
+    section(&mut text, DELEGATES, delegates);
     text
 }
 
@@ -74,7 +83,7 @@ pub fn compose_whole(
     verify: Option<&VerifyCommand>,
 ) -> String {
     let parts = sections.into_iter().chain(schema.map(answer_form)).chain(verify.map(verify_notice));
-    parts.fold(compose(expert, experts, scene), |text, part| format!("{text}\n---\n{part}\n"))
+    parts.fold(compose(expert, experts, scene), |text, part| format!("{text}{PART}{part}\n"))
 }
 
 /// The text of a conversation's instruction.
@@ -89,7 +98,7 @@ pub fn instruction_of(messages: &[Message]) -> Option<&str> {
 fn section(text: &mut String, heading: &str, entries: impl Iterator<Item = String>) {
     let mut entries = entries.peekable();
     if entries.peek().is_some() {
-        let _ = write!(text, "\n---\n{heading}\n");
+        let _ = writeln!(text, "{PART}{heading}");
     }
     for entry in entries {
         let _ = write!(text, "\n{entry}\n");

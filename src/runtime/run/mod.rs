@@ -9,6 +9,7 @@ pub mod continuation;
 pub mod decide;
 pub mod events;
 pub mod instruction;
+pub mod instruction_change;
 pub mod prepare;
 pub mod recorder;
 pub mod requests;
@@ -20,6 +21,7 @@ pub mod verify;
 pub mod window;
 
 use crate::event::Event;
+use crate::fact::Fact;
 use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::error::RunError;
 use crate::runtime::run::calls::Calls;
@@ -27,6 +29,7 @@ use crate::runtime::run::context::RunContext;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::requests::ModelRequests;
 use crate::skill::SkillSet;
+use crate::tool::ToolCall;
 
 /// Drives `machine` from `input` until it stops; returns the first step that it had a part in.
 ///
@@ -42,6 +45,7 @@ pub async fn drive(
     let mut requests = ModelRequests::new(context);
     let mut calls = Calls::new(context);
     let mut first_step = None;
+    let stop = context.job.backends.stop_of(&context.emitter.run_id);
     loop {
         // Pure: nothing has left the process yet, so that an input which the machine refuses leaves no trace.
         let transition = machine.advance(&input)?;
@@ -57,6 +61,18 @@ pub async fn drive(
         recorder.record(&input, &transition, machine, more_follows, conclude).await?;
         requests.follow(&input, machine).await;
         let first_step = *first_step.get_or_insert(machine.head().step_number);
+        // Where something outside stopped it in the recording, it does now.
+        if let Some(stop) = stop
+            && stop.facts == recorder.facts()
+            && !matches!(transition.action, Action::Proceed | Action::Stop(_))
+        {
+            let Some(fact) = &stop.fact else {
+                recorder.flush().await?;
+                return Ok(first_step);
+            };
+            input = Input::Fact(Fact::clone(fact));
+            continue;
+        }
         input = match transition.action {
             Action::Proceed => Input::Proceed,
             Action::Generate { after_ms } => Input::Fact(requests.generate(machine, recorder, skills, after_ms).await?),
@@ -69,7 +85,9 @@ pub async fn drive(
             Action::CallTools { calls: wanted, in_doubt } => {
                 // All that led to the calls is durable before one of them can have an effect.
                 recorder.flush().await?;
-                calls.start(wanted, in_doubt, skills);
+                let facts = recorder.facts();
+                let is_made = |call: &ToolCall| stop.is_none_or(|stop| stop.has_answer(facts, &call.id));
+                calls.start(wanted.into_iter().filter(is_made).collect(), in_doubt, skills);
                 Input::Fact(calls.next().await)
             }
             Action::CheckAnswer { text } => Input::Fact(check::check(text, machine, context).await),

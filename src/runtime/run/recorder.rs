@@ -118,6 +118,11 @@ impl Recorder {
         Ok(())
     }
 
+    /// The number of facts in the Run's log.
+    pub fn facts(&self) -> u64 {
+        self.run.position().facts
+    }
+
     /// Writes the owed checkpoint, if any.
     ///
     /// # Errors

@@ -44,6 +44,10 @@ pub async fn run_task(
     {
         return Err(RunError::NoDelegate { expert: by.expert.key.clone(), delegate: expert.clone() });
     }
+    if job.backends.stops.as_ref().is_some_and(|stops| stops.get(task.run()).is_none()) {
+        // In the recording the job was stopped before this Run began.
+        return Err(RunError::StoppedAtStart);
+    }
     let task = match task {
         RunTask::Recover { .. } => task,
         other => match read_back(&job, other.run())? {

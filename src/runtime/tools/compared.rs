@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::expert::{Expert, SkillCommon, SkillSpec};
 use crate::replay::ReplayDifference;
 use crate::runtime::job::backends::{ComparedRecording, JobBackends};
+use crate::runtime::job::recorded_addresses::hidden_endpoint;
 use crate::runtime::options::Options;
 use crate::runtime::tools::servers::server_spec;
 
@@ -15,15 +16,16 @@ pub fn note_other_server(expert: &Expert, options: &Options, backends: &JobBacke
     let (Some(difference), Some(compared)) = (&options.difference, &backends.compared) else { return };
     for (name, spec) in &expert.skills {
         let Some(spec) = server_spec(spec, options.base_skill_command.as_deref()) else { continue };
-        let now = compared.paths.hidden(backends.redactor.value(definition(&spec)));
+        let now = hiding_endpoint(compared.paths.hidden(backends.redactor.value(definition(&spec))));
         let recorded = recorded_spec(compared, expert, name);
-        let is_same =
-            |recorded: &SkillSpec| definition(recorded) == now && !admits_more(spec.common(), recorded.common());
+        let is_same = |recorded: &SkillSpec| {
+            hiding_endpoint(definition(recorded)) == now && !admits_more(spec.common(), recorded.common())
+        };
         if !recorded.as_ref().is_some_and(is_same) {
             difference.get_or_init(|| ReplayDifference::Server {
                 expert: expert.key.clone(),
                 skill: name.clone(),
-                recorded: recorded.as_ref().map(definition),
+                recorded: recorded.as_ref().map(definition).map(hiding_endpoint),
                 now,
             });
             return;
@@ -53,6 +55,16 @@ fn definition(spec: &SkillSpec) -> Value {
     }
     // Cannot fail: the type has string keys only, and no number that JSON lacks.
     serde_json::to_value(spec).unwrap_or_default()
+}
+
+/// The definition with a digest in the place of its server's address, as a recording has it.
+fn hiding_endpoint(mut definition: Value) -> Value {
+    if let Some(endpoint) = definition.get_mut("endpoint")
+        && let Some(address) = endpoint.as_str().map(hidden_endpoint)
+    {
+        *endpoint = address.into();
+    }
+    definition
 }
 
 /// Returns true if `now` may let tools through that `then` did not: those were not recorded.
