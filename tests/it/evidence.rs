@@ -353,3 +353,52 @@ fn a_record_of_an_older_version_is_read_and_reported_as_unchained() {
     let log = history::open(&storage(&test), JobSelector::Latest).unwrap().unwrap();
     assert_eq!(log.visit(None, &mut |_| ControlFlow::Continue(())).len(), 0);
 }
+
+#[test]
+fn a_job_is_compared_with_the_replay_of_its_cassette() {
+    let test = Test::with(Provider::Anthropic).file("owl.txt", "An owl.").answers([
+        Answer::calls([
+            call("c1", "readTextFile", json!({"path": "owl.txt"})),
+            call("c2", "exec", json!({"command": "pwd", "args": [], "env": {}, "cwd": "."})),
+        ]),
+        Answer::text("Done."),
+    ]);
+    test.run(["run", "librarian", "Go.", "--job-id", "nest", "--record", "c.cassette"]).assert_code(0);
+    let ran = test.run(["job", "verify", "nest", "--replay", "c.cassette"]).assert_code(0);
+    assert!(ran.stdout.contains("job nest has the same facts as its replay"), "{}", ran.stdout);
+    // Another result in the cassette, with the request that has it.
+    let whole = fs::read_to_string(test.workspace().join("c.cassette")).unwrap();
+    fs::write(test.workspace().join("d.cassette"), whole.replace("An owl.", "A bee.")).unwrap();
+    let ran = test.run(["job", "verify", "nest", "--replay", "d.cassette"]).assert_code(1);
+    assert!(
+        ran.stdout.contains("differs from its replay: run ") && ran.stdout.contains("line 4 of its log"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("toolReturned on record") && ran.stdout.contains("A bee."), "{}", ran.stdout);
+    let object = test.run(["job", "verify", "nest", "--replay", "d.cassette", "--json"]).assert_code(1).object();
+    assert_eq!((&object["fits"], &object["replay"]["same"]), (&json!(true), &json!(false)));
+    // That of another job.
+    test.server().script([Answer::text("Done.")]);
+    test.run(["run", "librarian", "Go.", "--job-id", "other", "--record", "c.cassette"]).assert_code(0);
+    let ran = test.run(["job", "verify", "nest", "--replay", "c.cassette"]).assert_code(2);
+    assert!(ran.stderr.contains("is a recording of job other"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_cannot_be_read_is_no_record_that_was_changed() {
+    let test = team();
+    let log = test.storage().runs()[0].join("log.jsonl");
+    let own = fs::read_to_string(&log).unwrap();
+    fs::write(&log, own.replacen("\"version\":2", "\"version\":99", 1)).unwrap();
+    let ran = test.run(["job", "verify", "latest"]).assert_code(6);
+    assert!(
+        ran.stdout.contains("cannot be checked: ") && ran.stdout.contains("could not be read as a whole"),
+        "{}",
+        ran.stdout
+    );
+    let object = test.run(["job", "verify", "latest", "--json"]).assert_code(6).object();
+    assert_eq!((&object["fits"], &object["faults"][0]["unread"]), (&json!(false), &json!(true)));
+    fs::write(&log, own).unwrap();
+    test.run(["job", "verify", "latest"]).assert_code(0);
+}

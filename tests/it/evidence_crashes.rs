@@ -45,6 +45,35 @@ fn run_file(test: &Test, name: &str) -> PathBuf {
     test.storage().runs()[0].join(name)
 }
 
+/// Makes `job.json` that of a process which was killed before the job's end was stored.
+fn as_running(test: &Test) {
+    let job = test.storage().jobs()[0].join("job.json");
+    let running = fs::read_to_string(&job).unwrap().replace("\"completed\"", "\"running\"");
+    let (head, _) = running.split_once(",\n  \"ends\"").expect("the ends");
+    let seal = digits(&Sha256::digest(head));
+    fs::write(&job, format!("{head},\n  \"seal\": \"{seal}\"\n}}\n")).unwrap();
+}
+
+#[test]
+fn a_last_checkpoint_that_was_owed_when_a_run_was_forked_is_noted() {
+    let answers = [append("c1", "a"), append("c2", "b"), Answer::text("Two.")];
+    let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers(answers);
+    test.run(["run", "librarian", "Count owls.", "--job-id", "nest"]).assert_code(0);
+    let last = test.storage().checkpoints().into_iter().find(|file| name(file).starts_with("checkpoint-3-")).unwrap();
+    fs::remove_file(&last).unwrap();
+    assert_eq!(verify(&test).faults.first().map(|fault| &fault.path), Some(&last), "it was stored");
+    as_running(&test);
+    fork(&test);
+    let verified = verify(&test);
+    assert_eq!(verified.faults, []);
+    assert_eq!(verified.notes.iter().map(|note| &note.path).collect::<Vec<_>>(), [&last]);
+    // The fork's own was stored.
+    let of_fork = test.storage().runs()[1].read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let end = of_fork.filter(|file| name(file).starts_with("checkpoint-")).max().unwrap();
+    fs::remove_file(&end).unwrap();
+    assert_eq!(verify(&test).faults.first().map(|fault| &fault.path), Some(&end));
+}
+
 #[test]
 fn a_killed_run_that_was_forked_fits_and_may_be_recovered() {
     for torn in ["", "{\"at\":5,\"se"] {
@@ -84,11 +113,7 @@ fn a_setting_is_replaced_behind_the_fact_that_has_its_digests() {
     for path in test.storage().checkpoints().into_iter().filter(|file| name(file).starts_with("checkpoint-3-")) {
         fs::remove_file(path).unwrap();
     }
-    let job = test.storage().jobs()[0].join("job.json");
-    let running = fs::read_to_string(&job).unwrap().replace("\"completed\"", "\"running\"");
-    let (head, _) = running.split_once(",\n  \"ends\"").expect("the ends");
-    let seal = digits(&Sha256::digest(head));
-    fs::write(&job, format!("{head},\n  \"seal\": \"{seal}\"\n}}\n")).unwrap();
+    as_running(&test);
     fs::write(&log, [&facts[..], resumed].concat()).unwrap();
     assert_fits(&test);
     fs::write(&setting, &before).unwrap();

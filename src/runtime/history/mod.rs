@@ -7,6 +7,7 @@
 
 mod conversation;
 mod follow;
+mod replayed;
 mod run_reader;
 mod item;
 mod logged_event;
@@ -35,6 +36,7 @@ pub use follow::JobFollower;
 pub use item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 pub use job_state::{JobEntry, JobIndex, JobState};
 pub use logged_event::{Durations, KeptEvent, LoggedEvent};
+pub use replayed::ReplayedFact;
 pub use runs::{Descent, Run};
 pub use verify::{RecordFault, Verification, VerifiedRun};
 
@@ -198,11 +200,7 @@ impl JobLog {
     ) -> Vec<ReadProblem> {
         let mut problems = Vec::new();
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
-        let parents = runs.iter().filter_map(|run| match &run.descent {
-            Descent::Continues(parent) => Some(parent),
-            Descent::Root | Descent::Delegate(_) => None,
-        });
-        let mut ends = RunEnds::wanted_by(parents);
+        let mut ends = RunEnds::wanted_by(runs.iter().filter_map(|run| run.parent()));
         let mut open: Vec<Option<RunReader>> = Vec::with_capacity(runs.len());
         open.resize_with(runs.len(), || None);
         // The time of each Run's next event; before a Run is opened, that of its beginning.

@@ -35,6 +35,16 @@ pub enum Descent {
     Continues(ParentCheckpoint),
 }
 
+impl Run {
+    /// The checkpoint that it continues.
+    pub fn parent(&self) -> Option<&ParentCheckpoint> {
+        match &self.descent {
+            Descent::Continues(parent) => Some(parent),
+            Descent::Root | Descent::Delegate(_) => None,
+        }
+    }
+}
+
 /// The Runs of a job, the first begun first.
 pub(super) fn of_job(store: &Store, job: &JobId) -> Result<Vec<Run>, RunError> {
     let mut runs: Vec<Run> = store.runs(job)?.into_iter().map(|entry| read(store, job, entry)).collect();

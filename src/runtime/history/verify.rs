@@ -10,14 +10,16 @@ mod run;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::id::RunId;
+use crate::fact::ParentCheckpoint;
+use crate::id::{CheckpointId, RunId};
 use crate::job::Job;
 use crate::runtime::history::JobLog;
 use crate::runtime::history::job_state::JobState;
 use crate::runtime::history::run_ends::RunEnds;
+use crate::runtime::history::runs::Run;
 use crate::store::{Seal, StoreError};
 
-use run::verify_run;
+use run::{Beginning, CheckedRun, RunBasis, verify_run};
 
 /// The outcome of the check of a job's record.
 #[derive(Debug)]
@@ -60,24 +62,34 @@ pub struct RecordFault {
     pub record: Option<String>,
     /// The fault, in words.
     pub what: String,
+    /// It could not be read, or not by this version: what is in it is not known.
+    pub is_unread: bool,
 }
 
 impl RecordFault {
     fn file(path: &Path, what: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), line: None, record: None, what: what.into() }
+        Self { path: path.to_owned(), line: None, record: None, what: what.into(), is_unread: false }
     }
 
     /// The fault that reading `path` came to.
     fn unread(path: &Path, error: StoreError) -> Self {
         match error {
-            StoreError::Damaged { path, line, what, .. } => Self { path, line, record: None, what },
+            StoreError::Damaged { path, line, what, .. } => Self { line, ..Self::file(&path, what) },
             error if error.is_not_found() => Self::file(path, "it is missing"),
-            error => Self::file(path, error.to_string()),
+            error => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
+                Self { is_unread: true, ..Self::file(path, format!("{error}{cause}")) }
+            }
         }
     }
 }
 
 impl Verification {
+    /// Returns whether something could not be read, and all that could be fits.
+    pub fn is_partly_unread(&self) -> bool {
+        !self.faults.is_empty() && self.faults.iter().all(|fault| fault.is_unread)
+    }
+
     /// Returns whether every record has a digest.
     pub fn is_chained(&self) -> bool {
         self.digest.is_some() && self.runs.iter().all(|run| run.unchained == 0)
@@ -94,8 +106,10 @@ impl JobLog {
             digest: None,
             is_open: self.is_being_written(),
         };
+        let mut is_unsealed = false;
         let ends = match self.verify_job_file() {
             Ok((digest, job)) => {
+                is_unsealed = digest.is_none();
                 checked.digest = digest;
                 job.ends
             }
@@ -104,15 +118,22 @@ impl JobLog {
                 BTreeMap::new()
             }
         };
-        let mut states = RunEnds::default();
+        let parents: Vec<&ParentCheckpoint> = self.runs.iter().filter_map(Run::parent).collect();
+        let mut states = RunEnds::wanted_by(parents.iter().copied());
+        // The latest beginning of a Run, or of its recovery: that process wrote `job.json`.
+        let mut began: Option<Beginning> = None;
         for run in &self.runs {
             let end = ends.get(&run.id).map(String::as_str);
             if end.is_none() && self.store.is_blank(self.id(), &run.id) {
                 continue;
             }
-            let (verified, notes, fault) =
-                verify_run(&self.store, self.id(), &run.id, end, checked.is_open, &mut states);
+            let of_run = parents.iter().filter(|parent| parent.run_id == run.id);
+            let continued: Vec<&CheckpointId> = of_run.map(|parent| &parent.checkpoint_id).collect();
+            let basis = RunBasis { end, is_open: checked.is_open, continued: &continued };
+            let CheckedRun { verified, notes, fault, began: last } =
+                verify_run(&self.store, self.id(), &run.id, basis, &mut states);
             checked.notes.extend(notes);
+            began = began.into_iter().chain(last).max_by_key(|beginning| beginning.at);
             // All that a job has when it ends is in its file. (The original's checkpoints lie beside its runs.)
             let is_unknown = end.is_none()
                 && checked.digest.is_some()
@@ -123,6 +144,10 @@ impl JobLog {
                 is_unknown.then(|| RecordFault::file(&path, format!("it does not have run {}", run.id)))
             }));
             checked.runs.push(verified);
+        }
+        if is_unsealed && began.is_some_and(|beginning| beginning.has_digests) {
+            let path = self.store.layout().job_file(self.id());
+            checked.faults.insert(0, RecordFault::file(&path, "its seal is missing: it was changed"));
         }
         let is_gone = |run: &&RunId| self.runs.iter().all(|known| known.id != **run);
         for run in ends.keys().filter(is_gone) {
@@ -141,13 +166,9 @@ impl JobLog {
         let bytes = self.store.bytes(&path).map_err(|error| RecordFault::unread(&path, error))?;
         let job: Job = serde_json::from_slice(&bytes)
             .map_err(|error| RecordFault::file(&path, format!("it is no job file ({error})")))?;
-        let newest = self.runs.iter().rev().find_map(|run| self.store.first_fact(self.id(), &run.id));
         match Seal::of(&bytes) {
             Seal::Whole(digest) => Ok((Some(digest), job)),
             Seal::Broken => Err(RecordFault::file(&path, "its seal does not fit: it was changed")),
-            Seal::Absent if newest.is_some_and(|fact| run::digests_of(&fact).is_some()) => {
-                Err(RecordFault::file(&path, "its seal is missing: it was changed"))
-            }
             Seal::Absent => Ok((None, job)),
         }
     }

@@ -47,6 +47,15 @@ pub const DELEGATES: &str = "The following experts can be called as tools:";
 /// The beginning of a part about the answer.
 pub const ANSWER: &str = "Your final answer ";
 
+/// Before the path of the folder that an expert works in.
+const WORKS_IN: &str = "\n- Current working directory: ";
+
+/// The folder that the expert works in, by the text of its instruction.
+pub fn working_directory(instruction: &str) -> Option<&Path> {
+    let (_, rest) = instruction.split_once(WORKS_IN)?;
+    rest.lines().next().map(Path::new)
+}
+
 /// Composes the message for `expert`; `experts` are those it may find its delegates among.
 pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'_>) -> String {
     let mut text = format!("{IDENTITY}\n\n{LOOP}\n");
@@ -55,7 +64,7 @@ pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'
     }
     let _ = write!(
         text,
-        "\nEnvironment:\n- Current time: {}\n- Current working directory: {}\n",
+        "\nEnvironment:\n- Current time: {}{WORKS_IN}{}\n",
         iso_utc(scene.started_at),
         scene.workspace.display()
     );

@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::{RecordFault, VerifiedRun};
-use crate::checkpoint::Status;
-use crate::fact::{Fact, FactBody};
+use crate::checkpoint::Checkpoint;
+use crate::fact::{Fact, FactBody, RunParameters};
 use crate::hex;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::{Action, RunMachine, Save};
+use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{feed, state_behind};
 use crate::runtime::history::run_ends::RunEnds;
 use crate::setting::RunDigests;
@@ -19,16 +20,43 @@ use crate::store::{
     CheckpointBody, LogPosition, LogReader, Seal, Store, StoreError, StoredCheckpoint, expected_bytes, is_cut_short,
 };
 
-/// Checks the record of a Run. `end`: the digest of its end by `job.json`. `is_open`: the job has not ended, so that the
-/// Run may lack its last checkpoint. `states`: the ends of Runs that were read before.
+/// The things that the check of a Run needs to know of its job.
+#[derive(Clone, Copy)]
+pub(super) struct RunBasis<'a> {
+    /// The digest of its end by `job.json`.
+    pub end: Option<&'a str>,
+    /// The job has not ended, so that the Run may lack its last checkpoint.
+    pub is_open: bool,
+    /// Its checkpoints that other Runs continue.
+    pub continued: &'a [&'a CheckpointId],
+}
+
+/// The outcome of the check of a Run.
+pub(super) struct CheckedRun {
+    pub verified: VerifiedRun,
+    pub notes: Vec<RecordFault>,
+    pub fault: Option<RecordFault>,
+    pub began: Option<Beginning>,
+}
+
+/// The latest process that worked on a Run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beginning {
+    /// Milliseconds since the epoch.
+    pub at: u64,
+    /// It was of a version that writes digests, and so seals.
+    pub has_digests: bool,
+}
+
+/// Checks the record of a Run. `states`: the checkpoints that other Runs go on from.
 pub(super) fn verify_run(
     store: &Store,
     job: &JobId,
     run: &RunId,
-    end: Option<&str>,
-    is_open: bool,
+    basis: RunBasis<'_>,
     states: &mut RunEnds,
-) -> (VerifiedRun, Vec<RecordFault>, Option<RecordFault>) {
+) -> CheckedRun {
+    let RunBasis { end, is_open, continued } = basis;
     let verified = VerifiedRun { run: run.clone(), facts: 0, unchained: 0, checkpoints: 0, end: None, is_torn: false };
     let mut check = RunCheck {
         store,
@@ -36,24 +64,27 @@ pub(super) fn verify_run(
         run,
         end,
         is_open,
+        continued,
         verified,
         files: HashMap::new(),
         missing: Vec::new(),
         notes: Vec::new(),
         setting: Value::Null,
-        digests: Vec::new(),
+        seal: None,
+        beginnings: Vec::new(),
+        began: None,
         has_met_end: false,
         went_on: false,
     };
     let fault = check.all(states).err();
-    (check.verified, check.notes, fault)
+    CheckedRun { verified: check.verified, notes: check.notes, fault, began: check.began }
 }
 
-/// The digests that a Run began, or went on, with; `None` in a fact that begins nothing and in older logs.
-pub(super) fn digests_of(fact: &Fact) -> Option<&RunDigests> {
+/// The parameters that a Run began, or went on, with; `None` for a fact that begins nothing.
+fn beginning_of(fact: &Fact) -> Option<&RunParameters> {
     match &fact.body {
-        FactBody::Started { spec, .. } => spec.parameters.digests.as_ref(),
-        FactBody::Resumed { resumption } => resumption.parameters.digests.as_ref(),
+        FactBody::Started { spec, .. } => Some(&spec.parameters),
+        FactBody::Resumed { resumption } => Some(&resumption.parameters),
         _ => None,
     }
 }
@@ -65,16 +96,22 @@ struct RunCheck<'a> {
     run: &'a RunId,
     end: Option<&'a str>,
     is_open: bool,
+    continued: &'a [&'a CheckpointId],
     verified: VerifiedRun,
     /// The files of checkpoints that the log did not lead to so far.
     files: HashMap<CheckpointId, PathBuf>,
-    /// Checkpoints without a file, and whether the Run came to rest with them. Those of a Run that was killed may be owed.
+    /// Checkpoints without a file, and whether they were stored: the Run came to rest with them, and they are not owed.
     missing: Vec<(PathBuf, bool)>,
     notes: Vec<RecordFault>,
     /// `run-setting.json`, without its seal.
     setting: Value,
-    /// The last of the log; where nothing follows a `resumed`, those before it too: the setting is replaced behind it.
-    digests: Vec<RunDigests>,
+    /// The seal of that file, once it is read.
+    seal: Option<Seal>,
+    /// The digests of the last fact that the Run began or went on with, if its version wrote any; where nothing follows a
+    /// `resumed`, those before it too: the setting is replaced behind it.
+    beginnings: Vec<Option<RunDigests>>,
+    /// That of the latest process.
+    began: Option<Beginning>,
     /// The last fact that was read is the one that `job.json` has.
     has_met_end: bool,
     /// It was, and the Run was resumed there.
@@ -100,11 +137,6 @@ impl RunCheck<'_> {
         self.read_setting()?;
         let machine = self.facts(&path, &mut log, states)?;
         self.rest(&path, &log, machine.as_ref())?;
-        if let Some(machine) = machine
-            && machine.head().status == Status::StoppedByDelegate
-        {
-            states.insert(machine.into_checkpoint());
-        }
         Ok(())
     }
 
@@ -139,13 +171,11 @@ impl RunCheck<'_> {
                 return Err(RecordFault::file(&path, what));
             }
         }
-        match Seal::of(&bytes) {
-            Seal::Broken => return Err(RecordFault::file(&path, "its seal does not fit: it was changed")),
-            Seal::Absent if first.as_ref().is_some_and(|fact| digests_of(fact).is_some()) => {
-                return Err(RecordFault::file(&path, "its seal is missing: it was changed"));
-            }
-            Seal::Absent | Seal::Whole(_) => {}
+        let seal = Seal::of(&bytes);
+        if seal == Seal::Broken {
+            return Err(RecordFault::file(&path, "its seal does not fit: it was changed"));
         }
+        self.seal = Some(seal);
         if let Value::Object(fields) = &mut self.setting {
             fields.shift_remove("seal");
         }
@@ -186,14 +216,21 @@ impl RunCheck<'_> {
             if let Some(other) = run_of(&fact).filter(|run| *run != self.run) {
                 return Err(at(format!("it is of run {other}: the log is another run's")));
             }
-            match digests_of(&fact) {
-                Some(digests) => self.digests.push(digests.clone()),
-                None => drop(self.digests.drain(..self.digests.len().saturating_sub(1))),
+            match beginning_of(&fact) {
+                Some(RunParameters { digests, .. }) => {
+                    self.beginnings.push(digests.clone());
+                    self.began = Some(Beginning { at: fact.stamp.at, has_digests: digests.is_some() });
+                }
+                None => drop(self.beginnings.drain(..self.beginnings.len().saturating_sub(1))),
             }
             let mut state = match machine.take() {
                 Some(machine) => machine,
-                None => state_behind(self.store, self.job, self.run, &fact, states)
-                    .map_err(|error| at(format!("the checkpoint that it continues cannot be read: {error}")))?,
+                None => state_behind(self.store, self.job, self.run, &fact, states).map_err(|error| {
+                    let is_unread =
+                        matches!(&error, RunError::Store(error) if !error.is_damaged() && !error.is_not_found());
+                    let fault = at(format!("the checkpoint that it continues cannot be read: {error}"));
+                    RecordFault { is_unread, ..fault }
+                })?,
             };
             state.set_quiet(true);
             let position = log.position();
@@ -201,6 +238,10 @@ impl RunCheck<'_> {
             let fed = feed(&mut state, fact, &mut |_, save, machine| {
                 if let Some(save) = save {
                     checked = self.checkpoint(&save, machine, &position, log.is_old());
+                    if states.wants(&save.head.id) {
+                        let messages = save.messages_of(machine.messages()).to_vec();
+                        states.insert(Checkpoint { head: *save.head, messages });
+                    }
                 }
                 checked.is_err()
             });
@@ -226,7 +267,7 @@ impl RunCheck<'_> {
         let head = &*save.head;
         let Some(path) = self.files.remove(&head.id) else {
             let path = self.store.layout().checkpoint(self.job, self.run, head.step_number, &head.id);
-            self.missing.push((path, head.status.is_at_rest()));
+            self.missing.push((path, head.status.is_at_rest() && !self.may_be_owed(&head.id)));
             return Ok(());
         };
         self.note_missing()?;
@@ -250,13 +291,19 @@ impl RunCheck<'_> {
                 return Err(RecordFault::file(&path, difference(&expected, &bytes)));
             }
             // Without the end of the log it was written by a version without digests of what a Run works with.
-            !head.status.is_at_rest() || stored.log_end.is_some() || self.digests.is_empty()
+            !head.status.is_at_rest() || stored.log_end.is_some() || self.beginnings.iter().any(Option::is_none)
         };
         if !is_same {
             return Err(RecordFault::file(&path, "it is not what follows from the log"));
         }
         self.verified.checkpoints += 1;
         Ok(())
+    }
+
+    /// Returns true if a process may have died between the last fact and its checkpoint, which nobody made since: others
+    /// went on from earlier ones.
+    fn may_be_owed(&self, end: &CheckpointId) -> bool {
+        !self.continued.is_empty() && !self.continued.contains(&end)
     }
 
     /// Notes the checkpoints that are missing so far, though the Run went on behind them or has ended.
@@ -326,14 +373,20 @@ impl RunCheck<'_> {
     }
 
     fn setting_fits(&self) -> Result<(), RecordFault> {
-        let Some(digests) = self.digests.last() else { return Ok(()) };
+        let Some(Some(digests)) = self.beginnings.last() else { return Ok(()) };
+        let path = self.store.layout().setting(self.job, self.run);
+        // The process of an older version wrote none of both, and its file may still be there.
+        let may_be_old = self.beginnings.iter().any(Option::is_none);
+        let is_unsealed = self.seal == Some(Seal::Absent);
+        if is_unsealed && !may_be_old {
+            return Err(RecordFault::file(&path, "its seal is missing: it was changed"));
+        }
         let found = RunDigests::of_setting(&self.setting, None);
         let is_same = |of: &RunDigests| (&of.expert, &of.configuration) == (&found.expert, &found.configuration);
-        if self.digests.iter().any(is_same) {
+        if is_unsealed || self.beginnings.iter().flatten().any(is_same) {
             return Ok(());
         }
         let part = if found.expert == digests.expert { "configuration" } else { "expert" };
-        let path = self.store.layout().setting(self.job, self.run);
         Err(RecordFault::file(&path, format!("its {part} is not the one that the run's log has the digest of")))
     }
 }

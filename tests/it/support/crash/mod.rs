@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use perstack::runtime::history::{self, JobSelector};
 use serde_json::Value;
 
 use super::Test;
@@ -41,7 +42,7 @@ pub fn has_completed(test: &Test) -> bool {
     files.filter(|file| file.exists()).filter_map(|file| whole_json(&file)).any(|job| job["status"] == "completed")
 }
 
-/// Fails unless all files are whole, all checkpoints have their facts, and each of the calls took effect as often as is on
+/// Fails unless all files are whole, all checkpoints have their facts, the record is as it was written, and each of the calls took effect as often as is on
 /// record.
 #[track_caller]
 pub fn assert_consistent(test: &Test, calls: &[&str]) {
@@ -56,6 +57,7 @@ pub fn assert_consistent(test: &Test, calls: &[&str]) {
             _ => assert!(matches!(name, "log.jsonl" | "lock"), "{}", file.display()),
         }
     }
+    assert_verified(test);
     let known = results(test);
     for id in calls {
         let times = effects_of(test, id);
@@ -63,6 +65,17 @@ pub fn assert_consistent(test: &Test, calls: &[&str]) {
             Some(true) => assert_eq!(times, 1, "{id} is on record"),
             Some(false) | None => assert!(times <= 1, "{id} took effect {times} times"),
         }
+    }
+}
+
+/// Fails if the check of a job's record finds a fault: whatever ended its process, nobody has changed anything.
+#[track_caller]
+fn assert_verified(test: &Test) {
+    let storage = test.workspace().join("perstack");
+    for job in test.storage().jobs() {
+        let id = job.file_name().unwrap().to_str().unwrap();
+        let log = history::open(&storage, JobSelector::Named(id)).unwrap().unwrap();
+        assert_eq!(log.verify().faults, [], "{id}");
     }
 }
 
