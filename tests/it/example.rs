@@ -75,6 +75,10 @@ fn the_shipped_session_replays_without_key_or_network() {
         ran.stderr
     );
 
+    // Without its configuration and its library, too.
+    let alone = Test::new().file("researcher.cassette", &recorded);
+    assert_eq!(alone.run(["replay", "researcher.cassette"]).assert_code(0).stdout, format!("{ANSWER}\n"));
+
     // Again and again, in the same place and with the same bytes.
     let events = |ran: crate::support::process::Ran| ran.assert_code(0).stdout;
     let [run, expert, query, config, file, replay, cassette] = command;
