@@ -22,7 +22,8 @@ use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::Job;
 use crate::message::UserInput;
 use crate::model_name::ModelName;
-use crate::runtime::{JobResult, RESULT_SCHEMA_VERSION};
+use crate::permission::PermissionPattern;
+use crate::runtime::{DRY_RUN_SCHEMA_VERSION, DryRun, JobResult, RESULT_SCHEMA_VERSION};
 use crate::sandbox::Sandbox;
 use crate::store::WrittenCheckpoint;
 
@@ -63,6 +64,10 @@ schemas! {
             "cost": { "description": "US dollars, as far as they are known; absent where nothing is known.", "type": "number", "minimum": 0 },
             "costIsComplete": { "description": "False where `cost` is a lower bound; absent where it is not.", "type": "boolean" },
         },
+    };
+    PermissionPattern, "PermissionPattern": {
+        "description": "A pattern of calls: a tool's name, or a tool with a part of its arguments in brackets.",
+        "type": "string",
     };
     Sandbox, "Sandbox": { "type": "string", "enum": ["off", "auto", "all", "required"] };
 }
@@ -116,7 +121,7 @@ fn schema_of<T: JsonSchema>(settings: SchemaSettings, title: &str, description: 
 }
 
 /// Every contract with its name on the command line.
-fn contracts() -> [(&'static str, Value); 4] {
+fn contracts() -> [(&'static str, Value); 5] {
     let written = || SchemaSettings::draft2020_12().for_serialize();
     let read = || SchemaSettings::draft2020_12().for_deserialize();
     let mut checkpoint = schema_of::<WrittenCheckpoint<'static>>(
@@ -152,6 +157,14 @@ fn contracts() -> [(&'static str, Value); 4] {
                 written(),
                 "Result of perstack",
                 &format!("The object of `--output json`, schemaVersion {RESULT_SCHEMA_VERSION}."),
+            ),
+        ),
+        (
+            "dry-run",
+            schema_of::<DryRun>(
+                written(),
+                "Dry run of perstack",
+                &format!("The object of `--dry-run --output json`, schemaVersion {DRY_RUN_SCHEMA_VERSION}."),
             ),
         ),
         ("job", job),

@@ -23,6 +23,7 @@ pub use question::{AskPermission, PermissionAnswer, PermissionQuestion};
 
 /// Lists of patterns of calls. `deny` goes before `ask`, and `ask` before `allow`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Permissions {
     /// Calls that are made without a question: exceptions to wider patterns of `ask`, and to nothing of `deny`.

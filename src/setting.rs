@@ -177,6 +177,7 @@ impl<'de> Deserialize<'de> for ReasoningBudget {
 
 /// The limits of a Run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// Highest step number that a line of Runs may reach, as in the original: each Run counts on from the one that it

@@ -43,6 +43,7 @@ pub const BASE_TOOLS: [&str; 17] = [
 
 /// The kind of a tool, by what answers its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum ToolKind {
     /// A skill, by running it: MCP servers and the built-in base skill.

@@ -4,62 +4,33 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use perstack::config::FolderTrust;
-use perstack::permission::Permissions;
-use perstack::runtime::{self, CassetteMode, InDoubt, JobPlan, PlanInput, PlannedSearch, PlannedTool, ResumeFrom};
-use serde::Serialize;
+use perstack::expert::ExpertKey;
+use perstack::runtime::{
+    self, AllPermissions, CassetteMode, DRY_RUN_SCHEMA_VERSION, DryRun, FirstAction, InDoubt, JobPlan, PlanInput,
+    PlannedSearch, PlannedTool, ToolPermission, TrustState,
+};
+use perstack::tool::ToolCall;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::job_runner::async_runtime;
+use super::job_runner::{JobCommand, async_runtime};
 use super::list_tools::NoEvents;
 use super::options::{Format, JobArgs};
 use super::render::{json_for, visible};
 use super::setup::{Setup, warn};
 use super::{Exit, Process, trust};
 
-/// The version of the JSON form, which only grows.
-const SCHEMA_VERSION: u32 = 1;
-
-/// The JSON form.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DryRun {
-    schema_version: u32,
-    #[serde(flatten)]
-    plan: JobPlan,
-    configuration: Option<PathBuf>,
-    workspace: PathBuf,
-    storage: PathBuf,
-    /// `nothingToTrust`, `trusted` or `notTrusted`.
-    trust: &'static str,
-    /// The reasons for which a run would be refused where nobody can be asked.
-    refusals: Vec<String>,
-    permissions: AllPermissions,
-}
-
-/// The lists that decide about calls, those of the command line first.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AllPermissions {
-    read_only: bool,
-    command_line: Permissions,
-    user: Permissions,
-    project: Permissions,
-    expert: Permissions,
-}
-
-/// The state that a job is continued from, as a name.
-pub fn name_of(from: ResumeFrom) -> String {
-    match from {
-        ResumeFrom::Latest => "latest".to_owned(),
-        ResumeFrom::Job(job) => job.as_str().to_owned(),
-        ResumeFrom::LatestAt(checkpoint) | ResumeFrom::Checkpoint(_, checkpoint) => checkpoint.as_str().to_owned(),
-        ResumeFrom::Named(name) => name,
+impl From<JobCommand> for PlanInput {
+    fn from(command: JobCommand) -> Self {
+        match command {
+            JobCommand::Run(input) => Self::Run(input),
+            JobCommand::Ensure(input) => Self::Ensure(input),
+            JobCommand::Resume(input) => Self::Resume(input),
+        }
     }
 }
 
@@ -67,7 +38,7 @@ pub fn name_of(from: ResumeFrom) -> String {
 ///
 /// # Errors
 /// Those that keep a run from its first request.
-pub fn run(input: PlanInput, setup: Setup, process: &Process, args: &JobArgs) -> Result<Exit, Failure> {
+pub fn run(command: JobCommand, setup: Setup, process: &Process, args: &JobArgs) -> Result<Exit, Failure> {
     let format = args.output.format()?;
     if format == Format::Jsonl {
         return Err(Failure::usage(anyhow!("a dry run has no events")).help("use --output json"));
@@ -76,25 +47,27 @@ pub fn run(input: PlanInput, setup: Setup, process: &Process, args: &JobArgs) ->
     let summary = trust::summary(&setup, process, args.place.trust)?;
     let is_trusted = summary.as_ref().is_some_and(|summary| summary.is_trusted);
     let (state, refusals) = match summary {
-        Some(summary) if summary.is_trusted => ("trusted", Vec::new()),
-        Some(summary) if !summary.lines.is_empty() => ("notTrusted", summary.refusals),
-        _ => ("nothingToTrust", Vec::new()),
+        Some(summary) if summary.is_trusted => (TrustState::Trusted, Vec::new()),
+        Some(summary) if !summary.lines.is_empty() => (TrustState::NotTrusted, summary.refusals),
+        _ => (TrustState::NothingToTrust, Vec::new()),
     };
     let setup =
         setup.with_trust(if is_trusted { FolderTrust::Trusted } else { FolderTrust::Untrusted }, process, quiet);
     let configuration = setup.project.as_ref().map(|project| project.path.clone());
     let cancel = CancellationToken::new();
-    let mut options = setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
+    // Nobody is asked about calls in doubt.
+    let in_doubt = args.session.in_doubt.map_or(InDoubt::Report, InDoubt::from);
+    let mut options = setup.options(Arc::new(NoEvents), cancel, in_doubt, CassetteMode::None);
     options.run_permissions = args.permissions.given();
     let runtime = async_runtime()?;
-    let plan = runtime.block_on(runtime::plan(input, &options)).map_err(Failure::from)?;
+    let plan = runtime.block_on(runtime::plan(command.into(), &options)).map_err(Failure::from)?;
     runtime.shutdown_background();
     for warning in &plan.warnings {
         warn(process, quiet, warning);
     }
     let expert = options.experts.get(&plan.expert).map(|expert| expert.permissions.clone()).unwrap_or_default();
     let dry = DryRun {
-        schema_version: SCHEMA_VERSION,
+        schema_version: DRY_RUN_SCHEMA_VERSION,
         configuration,
         workspace: options.workspace.clone(),
         storage: options.storage.clone(),
@@ -133,6 +106,12 @@ fn head(dry: &DryRun) -> String {
         let _ = writeln!(text, "{name:<14}{}", visible(value));
     };
     row("expert", plan.expert.as_str());
+    if let Some(checkpoint) = &plan.from {
+        row("goes on from", checkpoint.as_str());
+    }
+    if let Some(first) = first_action(&plan.first) {
+        row("first", &first);
+    }
     let window = plan.context_window.map(|tokens| format!(" (context window of {tokens} tokens)")).unwrap_or_default();
     row("model", &format!("{}{window}", plan.model));
     for model in &plan.fallback {
@@ -155,9 +134,9 @@ fn head(dry: &DryRun) -> String {
     row(
         "trust",
         match dry.trust {
-            "trusted" => "this folder is trusted",
-            "notTrusted" => "this folder is not trusted: a run would ask, or go on without what is refused",
-            _ => "there is nothing to trust",
+            TrustState::Trusted => "this folder is trusted",
+            TrustState::NotTrusted => "this folder is not trusted: a run would ask, or go on without what is refused",
+            TrustState::NothingToTrust => "there is nothing to trust",
         },
     );
     for refusal in &dry.refusals {
@@ -175,6 +154,26 @@ fn head(dry: &DryRun) -> String {
         }
     }
     text
+}
+
+/// The first thing that the job would do, where it is not to ask the model.
+fn first_action(first: &FirstAction) -> Option<String> {
+    let called = |calls: &[ToolCall]| calls.iter().map(|call| call.tool_name.as_str()).collect::<Vec<_>>().join(", ");
+    Some(match first {
+        FirstAction::AsksModel => return None,
+        FirstAction::Summarizes => {
+            "older steps are summarised: the conversation does not fit the context window".to_owned()
+        }
+        FirstAction::DecidesCalls { calls } => format!("permissions decide about calls of {}", called(calls)),
+        FirstAction::CallsTools { calls } => format!("calls of {}, perhaps again", called(calls)),
+        FirstAction::ChecksAnswer => "the answer is checked against its schema".to_owned(),
+        FirstAction::VerifiesAnswer => "the command that verifies the answer is run".to_owned(),
+        FirstAction::Delegates { delegates } => {
+            let names: Vec<&str> = delegates.iter().map(ExpertKey::as_str).collect();
+            format!("{} go on, whom the expert waits for", names.join(", "))
+        }
+        FirstAction::Ends { status } => format!("nothing is asked: the job ends with {}", status.name()),
+    })
 }
 
 /// The estimates, with the tools and files that they are of.
@@ -199,7 +198,9 @@ fn estimates(plan: &JobPlan) -> String {
     let _ = writeln!(text, "\ntools");
     let list = |text: &mut String, tools: &[&PlannedTool]| {
         for tool in tools {
-            let marked = if tool.permission == "allowed" { String::new() } else { format!(", {}", tool.permission) };
+            let permission: &str = tool.permission.into();
+            let marked =
+                if tool.permission == ToolPermission::Allowed { String::new() } else { format!(", {permission}") };
             let _ = writeln!(text, "{:>8}  {} ({}{marked})", tool.tokens, visible(&tool.name), visible(&tool.skill));
         }
     };

@@ -1,14 +1,14 @@
 //! `perstack resume`: a job goes on from a checkpoint.
 
 use clap::Args;
-use perstack::runtime::{PlanInput, ResumeFrom, ResumeInput};
+use perstack::runtime::{ResumeFrom, ResumeInput};
 
 use super::account::SplitLimits;
 use super::command_line::CommandLine;
 use super::completions::candidates;
 use super::dry_run;
 use super::failure::Failure;
-use super::input::{InputArgs, InputSources};
+use super::input::{InputArgs, InputSources, QueryInput};
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
@@ -52,6 +52,17 @@ pub struct ResumeArgs {
 }
 
 impl ResumeArgs {
+    fn command(&self, sent: Option<QueryInput>) -> JobCommand {
+        let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
+        JobCommand::Resume(ResumeInput {
+            from: ResumeFrom::Named(self.checkpoint.clone()),
+            expert: None,
+            query,
+            attached,
+            is_answer: self.interactive_tool_call_result,
+        })
+    }
+
     /// The same command without its recorded session.
     fn live(&self) -> CommandLine {
         let mut words = CommandLine::new(["perstack", "resume", &self.checkpoint]);
@@ -93,24 +104,12 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         quiet: args.job.output.quiet,
     };
     if args.dry_run {
-        let sent = sources.optional()?;
-        let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
-        let input = PlanInput { expert: None, from: Some(args.checkpoint.clone()), query, attached };
-        return dry_run::run(input, setup, process, &args.job);
+        return dry_run::run(args.command(sources.optional()?), setup, process, &args.job);
     }
     // The checkpoint's expert is not known yet, so all of them count.
     let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
     let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
-    let sent = sources.optional()?;
-    let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
-    let live = args.live();
-    let input = ResumeInput {
-        from: ResumeFrom::Named(args.checkpoint.clone()),
-        expert: None,
-        query,
-        attached,
-        is_answer: args.interactive_tool_call_result,
-    };
-    job_runner::run(process, &args.job, setup, files, JobCommand::Resume(input), &live)
+    let command = args.command(sources.optional()?);
+    job_runner::run(process, &args.job, setup, files, command, &args.live())
 }

@@ -6,7 +6,7 @@ use perstack::expert::ExpertKey;
 use perstack::id::{CheckpointId, JobId};
 use perstack::provider::choose;
 use perstack::provider::vendor::vendor;
-use perstack::runtime::{PlanInput, ResumeFrom, ResumeInput, RunInput};
+use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 use perstack::setting::ProviderName;
 
 use super::account::SplitLimits;
@@ -186,10 +186,8 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     setup.print_unusable(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
     if args.dry_run {
-        let QueryInput { query, attached } = sources.required()?;
-        let from = args.resume_from().map(dry_run::name_of);
-        let input = PlanInput { expert: Some(expert), from, query: Some(query), attached };
-        return dry_run::run(input, setup, process, &args.job);
+        let command = args.command(expert, sources.required()?);
+        return dry_run::run(command, setup, process, &args.job);
     }
     let trust = trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);

@@ -33,7 +33,7 @@ pub struct SchemaArgs {
 
 /// The files and outputs that have schemas.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, strum::IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Described {
     /// perstack.toml (the default)
     #[default]
@@ -42,6 +42,8 @@ pub enum Described {
     Events,
     /// The object of `--output json`
     Result,
+    /// The object of `--dry-run --output json`
+    DryRun,
     /// A job.json of the storage
     Job,
     /// A checkpoint file of the storage, the TypeScript version's included

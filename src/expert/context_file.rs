@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A file whose text is a part of a Run's instruction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ContextFile {
     /// Its path from the workspace.

@@ -3,6 +3,7 @@
 
 mod budget;
 mod clock;
+mod dry_run;
 mod error;
 pub mod history;
 mod job;
@@ -21,9 +22,11 @@ use crate::runtime::tools::open::ToolSource;
 use crate::tool::ToolSpec;
 
 pub use clock::SystemClock;
+pub use dry_run::{AllPermissions, DRY_RUN_SCHEMA_VERSION, DryRun, TrustState};
 pub use error::{ErrorClass, FallbackProblem, RunError, hint};
 pub use job::connector::Connector;
-pub use job::plan::{JobPlan, PlanInput, PlannedSearch, PlannedTool};
+pub use job::job_plan::{FirstAction, JobPlan, PlannedSearch, PlannedTool, ToolPermission};
+pub use job::plan::PlanInput;
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{

@@ -13,8 +13,8 @@ use super::atomic::FileIdentity;
 use super::log::LogFlush;
 use super::unsynced::Unsynced;
 use super::{
-    Chain, CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, StoredCheckpoint, atomic,
-    door, seal, snapshot,
+    Chain, CheckpointEntry, Layout, LogPosition, LogWriter, Store, StoreError, StoredCheckpoint, atomic, door, seal,
+    snapshot,
 };
 use crate::checkpoint::{Checkpoint, CheckpointHead};
 use crate::fact::Fact;
@@ -38,15 +38,10 @@ impl JobStore {
         create_storage(layout.root(), &mut unsynced)?;
         atomic::create_folder(&layout.job(&job.id))?;
         let store = Self::new(layout, &job.id, unsynced)?;
-        let job_file = store.layout.job_file(&job.id);
-        if store.has_begun()? {
-            let was_replayed = snapshot::read_versioned::<Job>(&job_file).is_ok_and(|old| old.replayed);
-            if !(job.replayed && was_replayed) {
-                return Err(StoreError::JobExists { job: job.id.clone() });
-            }
+        if store.storage().is_replaced(job)? {
             atomic::remove_folder(&store.layout.runs(&job.id))?;
         }
-        store.begin_file(&job_file, job)?;
+        store.begin_file(&store.layout.job_file(&job.id), job)?;
         Ok(store)
     }
 
@@ -72,28 +67,6 @@ impl JobStore {
         let file = atomic::write_unsynced(path, &seal::sealed(path, value)?)?;
         lock(&self.unsynced).add_file(file, path);
         Ok(())
-    }
-
-    /// Returns whether the job holds more than a start that was interrupted before its first fact.
-    fn has_begun(&self) -> Result<bool, StoreError> {
-        let store = self.storage();
-        if !store.original_checkpoints(&self.id)?.is_empty() {
-            return Ok(true);
-        }
-        for run in store.run_ids(&self.id)? {
-            let first = LogReader::open(&self.layout.log(&self.id, &run)).and_then(|mut log| log.next_fact());
-            match first {
-                Ok(None) => {}
-                Err(error) if error.is_not_found() => {}
-                // A log that cannot be read may hold work and must not be overwritten.
-                Ok(Some(_)) | Err(_) => return Ok(true),
-            }
-            // A Run that was imported has a checkpoint and no fact.
-            if !store.run_checkpoints(&self.id, &run)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The job's id.

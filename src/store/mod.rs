@@ -20,6 +20,7 @@
 mod account;
 mod atomic;
 mod batch;
+mod begun;
 mod chain;
 mod disk;
 mod ends;

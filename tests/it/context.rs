@@ -1,6 +1,6 @@
 //! A conversation that fills the model's context window: reported in time, then stopped or summarised, never lost.
 
-mod summary;
+pub mod summary;
 
 use serde_json::Value;
 

@@ -118,7 +118,7 @@ fn all_events() -> Vec<Value> {
 
 #[test]
 fn the_printed_schemas_are_those_of_the_book() {
-    for name in ["events", "result", "job", "checkpoint"] {
+    for name in ["events", "result", "dry-run", "job", "checkpoint"] {
         let printed = Test::new().run(["schema", name]).assert_code(0).object();
         assert!(jsonschema::meta::is_valid(&printed), "{name}");
         assert_eq!(printed, schema(name), "{name}");

@@ -1,5 +1,7 @@
 //! `--dry-run`: what would be sent, without a request, a process or a file.
 
+mod same_request;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,18 +66,9 @@ fn what_would_be_sent_is_shown_and_nothing_is_sent_or_written() {
 }
 
 #[test]
-fn the_instruction_is_the_one_that_a_run_sends() {
-    let test = project().answers([Answer::text("Two.")]);
+fn the_estimate_is_the_sum_of_its_parts() {
+    let test = project();
     let dry = test.run(["run", "librarian", "Which owls?", "--dry-run", "--output", "json"]).assert_code(0).object();
-    test.run(["run", "librarian", "Which owls?"]).assert_code(0);
-    let requests = test.server().requests();
-    let sent = requests[0].body["system"][0]["text"].as_str().unwrap().to_owned();
-    let without_time = |text: &str| -> String {
-        text.lines().filter(|line| !line.starts_with("- Current time")).collect::<Vec<_>>().join("\n")
-    };
-    assert_eq!(without_time(dry["instruction"].as_str().unwrap()), without_time(&sent));
-    let tools: Vec<&str> = dry["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert_eq!(tools, requests[0].tools());
     assert_eq!((&dry["schemaVersion"], &dry["query"]), (&json!(1), &json!("Which owls?")));
     assert_eq!(dry["budgets"]["maxCost"], json!(0.5));
     let sum: u64 = dry["tools"].as_array().unwrap().iter().map(|tool| tool["tokens"].as_u64().unwrap()).sum();
@@ -84,22 +77,13 @@ fn the_instruction_is_the_one_that_a_run_sends() {
 }
 
 #[test]
-fn a_resumption_shows_the_job_so_far_and_a_changed_file() {
+fn a_resumption_shows_the_job_so_far() {
     let test =
         project().answers([Answer::calls([call("c1", "todo", json!({"newTodos": ["look"]}))]), Answer::text("Two.")]);
     test.run(["run", "librarian", "Which owls?"]).assert_code(0);
-    let before = files(test.root());
-    let dry = |words: [&str; 6]| test.run(words).assert_code(0).object();
-    let resumed = dry(["resume", "latest", "And?", "--dry-run", "--output", "json"]);
-    assert_eq!((&resumed["earlierMessages"], &resumed["instructionChange"]), (&json!(4), &json!(null)));
-    assert_eq!(files(test.root()), before, "nothing was written");
-    fs::write(test.workspace().join("AGENTS.md"), "Mice first.").unwrap();
-    let resumed = dry(["resume", "latest", "And?", "--dry-run", "--output", "json"]);
-    assert!(resumed["instructionChange"].as_str().unwrap().contains("AGENTS.md has changed"));
-    assert!(resumed["instruction"].as_str().unwrap().contains("Mice first."));
     let continued = test.run(["run", "librarian", "And?", "--continue", "--dry-run"]).assert_code(0);
     assert!(continued.stdout.contains("4 messages of the job so far"), "{}", continued.stdout);
-    assert_eq!(test.server().requests().len(), 2);
+    assert!(continued.stdout.contains("goes on from"), "{}", continued.stdout);
 }
 
 #[test]

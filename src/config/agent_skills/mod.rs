@@ -49,6 +49,9 @@ pub struct AgentSkill {
     /// It is beneath the project's root.
     #[serde(skip)]
     pub is_projects: bool,
+    /// The bytes of its `SKILL.md`; none for one of a recording.
+    #[serde(skip)]
+    pub bytes: u64,
     /// The folder that was looked at, whatever its path leads to by now; none for one of a recording.
     #[serde(skip)]
     pub(crate) handle: Option<Arc<Dir>>,
@@ -274,6 +277,7 @@ fn load(folder: &Path, looked: &Path, places: SkillPlaces<'_>) -> Result<(AgentS
         Err(source) => return Err(ConfigError::Unreadable { path: file, source }),
     };
     let at = |Mistake { line, problem }: Mistake| ConfigError::AgentSkill { path: file.clone(), line, problem };
+    let bytes = text.len() as u64;
     let front = FrontMatter::read(&text, is_known).map_err(at)?;
     let (line, name) = required(&front, "name").map_err(at)?;
     let own = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -303,7 +307,7 @@ fn load(folder: &Path, looked: &Path, places: SkillPlaces<'_>) -> Result<(AgentS
         format!("skill {name}: {script} may not be run: chmod +x it, or it is run by naming its interpreter")
     }));
     let (shown, handle) = (shown(folder, places), Some(Arc::new(dir)));
-    Ok((AgentSkill { name, description, folder: real, shown, is_projects, handle }, notes))
+    Ok((AgentSkill { name, description, folder: real, shown, is_projects, bytes, handle }, notes))
 }
 
 /// Returns true for a place of the project's own, whose skills have to be so too.

@@ -39,12 +39,23 @@ impl SharedAccount {
     /// # Errors
     /// [`StoreError::AccountWithoutLimits`], or a failure of the storage.
     pub fn open(store: &Store, account: &AccountUse) -> Result<Self, StoreError> {
-        let given = account.limits;
         let limits = store.change_account(&account.id, |record| {
-            record.limits.max_cost = given.max_cost.or(record.limits.max_cost);
-            record.limits.max_tokens = given.max_tokens.or(record.limits.max_tokens);
+            record.limits = limits_from_now(&record.limits, &account.limits);
             record.limits
         })?;
+        Self::with(store, account, limits)
+    }
+
+    /// The account as [`Self::open`] would find it; it is neither made nor changed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn seen(store: &Store, account: &AccountUse) -> Result<Self, StoreError> {
+        let record = store.account(&account.id)?.unwrap_or_default();
+        Self::with(store, account, limits_from_now(&record.limits, &account.limits))
+    }
+
+    fn with(store: &Store, account: &AccountUse, limits: Budgets) -> Result<Self, StoreError> {
         if !limits.are_reserved() {
             return Err(StoreError::AccountWithoutLimits { account: account.id.clone() });
         }
@@ -169,6 +180,11 @@ impl SharedAccount {
         // Where it fails, it stays set aside until the job leaves, which settles by the job's records, or fails too.
         let _ = settled.await;
     }
+}
+
+/// The limits of an account with those that are `given` now.
+fn limits_from_now(own: &Budgets, given: &Budgets) -> Budgets {
+    Budgets { max_cost: given.max_cost.or(own.max_cost), max_tokens: given.max_tokens.or(own.max_tokens), ..*own }
 }
 
 /// Performs what waits for the disk and for other processes.

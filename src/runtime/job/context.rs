@@ -47,6 +47,26 @@ impl JobContext {
         self.job.id()
     }
 
+    /// The parts of it that are there before its folder is.
+    pub fn basis(&self) -> JobBasis<'_> {
+        let Self { options, backends, files, store, stop, .. } = self;
+        JobBasis { options, backends, files, store, stop, job_id: self.job_id() }
+    }
+}
+
+/// The parts of a job that exist before its folder does.
+#[derive(Clone, Copy)]
+pub struct JobBasis<'a> {
+    pub options: &'a Options,
+    pub backends: &'a JobBackends,
+    pub files: &'a InstructionFiles,
+    /// To read from.
+    pub store: &'a Store,
+    pub stop: &'a StopSignal,
+    pub job_id: &'a JobId,
+}
+
+impl JobBasis<'_> {
     /// The setting of the Run `run` of `expert`, as it is stored beside its log.
     ///
     /// # Errors
@@ -54,12 +74,12 @@ impl JobContext {
     pub fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
         let settings = &self.options.settings;
         let now = self.backends.clock_of(run).stamp().at;
-        let (experts, provider_setting) = without_secrets(&self.options, &self.backends, expert)?;
+        let (experts, provider_setting) = without_secrets(self.options, self.backends, expert)?;
         Ok(RunSetting {
             format_version: FORMAT_VERSION,
             model: self.backends.model_for(expert, settings)?,
             provider_config: ProviderConfig { provider_name: self.backends.provider.name(), setting: provider_setting },
-            job_id: self.job_id().clone(),
+            job_id: self.job_id.clone(),
             run_id: run.clone(),
             expert_key: expert.key.clone(),
             experts,
@@ -93,10 +113,10 @@ impl JobContext {
             price: self.price(setting),
             models: models.chain(setting.updated_at),
             max_tool_repetitions: settings.budgets.max_tool_repetitions,
-            decides_calls: !rules(&self.options, expert).is_empty() || reads_untrusted(expert),
+            decides_calls: !rules(self.options, expert).is_empty() || reads_untrusted(expert),
             untrusted_skills: untrusted_skills(expert).map(str::to_owned).collect(),
             output_schema,
-            verify: self.verify(expert),
+            verify: verify_of(expert, &self.backends.redactor),
             context_files: self.files.record(&expert.key),
             context_folders: self.context_folders(),
             digests: self.digests(setting),
@@ -120,11 +140,6 @@ impl JobContext {
     fn digests(&self, setting: &RunSetting) -> Option<RunDigests> {
         let lock = self.options.lockfile.as_ref().map(|lock| lock.digest().to_owned());
         Some(RunDigests::of_setting(&serde_json::to_value(setting).ok()?, lock))
-    }
-
-    /// The command that verifies the answers of `expert`, without secrets.
-    pub fn verify(&self, expert: &Expert) -> Option<VerifyCommand> {
-        verify_of(expert, &self.backends.redactor)
     }
 
     /// The price of a Run's model at the time at which the Run was set up.

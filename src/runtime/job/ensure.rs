@@ -1,9 +1,11 @@
 //! [`ensure`]: one verb for supervisors and retried CI steps. It starts a job, continues it, or returns the answer that is
 //! on record, by the state that the job of the given id is in.
 
+use std::path::PathBuf;
+
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::{Event, EventBody};
-use crate::id::JobId;
+use crate::id::{JobId, RunId};
 use crate::message::{Message, UserInput};
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
@@ -16,11 +18,38 @@ use crate::store::{Found, Store, StoreError};
 
 /// Brings the job `input.job_id` to its end. Without an id, or without a record of that job, it is started.
 pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
-    let Some(id) = input.job_id.clone() else { return run(input, options).await };
     let store = Store::new(&options.storage);
+    match look(&store, input, options)? {
+        Ensured::Begins(input) => run(input, options).await,
+        Ensured::GoesOn(input) => Box::pin(resume::resume(input, options)).await,
+        Ensured::AtRest { job: id, run, checkpoint, path } => {
+            for event in recorded_run::read_run(&store, &id, &run)?.into_iter().flat_map(|past| past.events) {
+                emit_end(&event, &checkpoint, options);
+            }
+            Ok(recorded(&store, &id, *checkpoint, path)?.into())
+        }
+    }
+}
+
+/// The way to the end of a job.
+pub enum Ensured {
+    /// It is started.
+    Begins(RunInput),
+    /// It goes on.
+    GoesOn(ResumeInput),
+    /// It has its answer, or its question.
+    AtRest { job: JobId, run: RunId, checkpoint: Box<Checkpoint>, path: PathBuf },
+}
+
+/// Finds the way to the end of the job `input.job_id`. Nothing is changed.
+///
+/// # Errors
+/// The job is about another query, or of another expert; or it cannot be read.
+pub fn look(store: &Store, input: RunInput, options: &Options) -> Result<Ensured, RunError> {
+    let Some(id) = input.job_id.clone() else { return Ok(Ensured::Begins(input)) };
     match store.find_job(&id) {
         Ok(Found::Run { run, checkpoint: Some(entry), .. }) => {
-            let checkpoint = recorded_run::read_checkpoint(&store, &entry)?;
+            let checkpoint = recorded_run::read_checkpoint(store, &entry)?;
             check_query(&id, &input, &checkpoint, options)?;
             let status = checkpoint.head.status;
             // A question is asked again by whoever can; to continue without its answer is not possible.
@@ -28,19 +57,15 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, R
                 && store.job(&id).is_ok_and(|job| job.status == status.into());
             if is_at_rest {
                 check_expert(Some(&input.expert), &checkpoint.head)?;
-                for event in recorded_run::read_run(&store, &id, &run)?.into_iter().flat_map(|past| past.events) {
-                    emit_end(&event, &checkpoint, options);
-                }
-                return Ok(recorded(&store, &id, checkpoint, entry.path)?.into());
+                return Ok(Ensured::AtRest { job: id, run, checkpoint: Box::new(checkpoint), path: entry.path });
             }
         }
         Ok(_) => {}
-        Err(StoreError::NotFound { .. }) => return run(input, options).await,
+        Err(StoreError::NotFound { .. }) => return Ok(Ensured::Begins(input)),
         Err(error) => return Err(error.into()),
     }
-    let from = ResumeFrom::Job(id);
-    let input = ResumeInput { from, expert: Some(input.expert), query: None, attached: Vec::new(), is_answer: false };
-    Box::pin(resume::resume(input, options)).await
+    let (from, expert) = (ResumeFrom::Job(id), Some(input.expert));
+    Ok(Ensured::GoesOn(ResumeInput { from, expert, query: None, attached: Vec::new(), is_answer: false }))
 }
 
 /// Checks that the job is about the same query and files: others would be dropped without a trace.
@@ -67,7 +92,7 @@ fn emit_end(event: &Event, checkpoint: &Checkpoint, options: &Options) {
 }
 
 /// The end of a job that came to rest in an earlier process.
-fn recorded(store: &Store, id: &JobId, checkpoint: Checkpoint, path: std::path::PathBuf) -> Result<Outcome, RunError> {
+fn recorded(store: &Store, id: &JobId, checkpoint: Checkpoint, path: PathBuf) -> Result<Outcome, RunError> {
     let job = store.job(id)?;
     let JobSpending { spent, usage, spend } = JobSpending::read(store, id)?;
     Ok(Outcome {

@@ -1,4 +1,4 @@
-//! Checkpoint files from outside the storage: [`import`] makes each a job of this storage. Called by [`resume_point`]
+//! Checkpoint files from outside the storage: [`read_file`] reads one, [`import`] makes it a job of this storage. Called by [`resume_point`]
 //! before anything is started; the imported checkpoint is then resumed from like any other.
 //!
 //! A file gives its conversation, its counters and its names. Experts, commands, addresses, budgets and the instruction
@@ -30,18 +30,21 @@ use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, Stor
 /// [`crate::count::MAX`] that the steps that follow can be stored.
 const MAX_STEP: u64 = 1 << 32;
 
-/// Imports the checkpoint file at `path` and locks its job. A file that is a copy of a checkpoint stored here is
-/// taken for that one. Nothing is written before `input` has been checked.
+/// A checkpoint file as this storage takes it.
+pub enum ImportedFile {
+    /// A copy of a checkpoint stored here.
+    Copy(CheckpointEntry),
+    /// The beginning of a job of this storage, under its own ids.
+    New(Box<Checkpoint>),
+}
+
+/// Reads the checkpoint file at `path` for `input`. A file that is a copy of a checkpoint stored here is taken for that
+/// one. Nothing is written.
 ///
 /// # Errors
 /// A file that holds no history, or of an expert that is not defined here; a request that the checkpoint cannot meet;
-/// what cannot be read or stored.
-pub fn import(
-    store: &Store,
-    path: &Path,
-    input: &ResumeInput,
-    options: &Options,
-) -> Result<(JobStore, Found), RunError> {
+/// what cannot be read.
+pub fn read_file(store: &Store, path: &Path, input: &ResumeInput, options: &Options) -> Result<ImportedFile, RunError> {
     let stored = store.read_checkpoint(path)?;
     let CheckpointBody::Inline(messages) = stored.body else {
         return Err(RunError::NotSelfContained { path: path.to_owned() });
@@ -50,12 +53,29 @@ pub fn import(
         let what = format!("its step number {} is out of range: {MAX_STEP} is the most", stored.head.step_number);
         return Err(StoreError::Damaged { path: path.to_owned(), line: None, what, newest: None }.into());
     }
-    let mut checkpoint = as_imported(Checkpoint { head: stored.head, messages });
+    let checkpoint = as_imported(Checkpoint { head: stored.head, messages });
     if let Some(entry) = stored_copy(store, &checkpoint) {
-        return Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry)));
+        return Ok(ImportedFile::Copy(entry));
     }
     check_experts(&checkpoint.head.expert.key, path, options)?;
     check_request(input, &checkpoint)?;
+    Ok(ImportedFile::New(Box::new(checkpoint)))
+}
+
+/// Imports the checkpoint file at `path` and locks its job. Nothing is written before `input` has been checked.
+///
+/// # Errors
+/// As [`read_file`], or what cannot be stored.
+pub fn import(
+    store: &Store,
+    path: &Path,
+    input: &ResumeInput,
+    options: &Options,
+) -> Result<(JobStore, Found), RunError> {
+    let mut checkpoint = match read_file(store, path, input, options)? {
+        ImportedFile::Copy(entry) => return Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry))),
+        ImportedFile::New(checkpoint) => checkpoint,
+    };
     let job_store = create_job(store, &mut checkpoint.head)?;
     let setting = setting_here(&checkpoint.head, options);
     let run_store = job_store.create_run(&setting)?;
@@ -119,7 +139,8 @@ fn create_job(store: &Store, head: &mut CheckpointHead) -> Result<JobStore, Stor
     Ok(job_store)
 }
 
-fn job_of(head: &CheckpointHead, started_at: u64) -> Job {
+/// The job that an imported checkpoint begins.
+pub fn job_of(head: &CheckpointHead, started_at: u64) -> Job {
     Job {
         format_version: FORMAT_VERSION,
         id: head.job_id.clone(),

@@ -70,13 +70,22 @@ impl InstructionFiles {
 
     /// The files that the instruction of `expert` has, for the record.
     pub fn record(&self, expert: &ExpertKey) -> Vec<ContextFile> {
-        let Some(ExpertFiles { context, agent_skills: skills }) = self.0.get(expert) else { return Vec::new() };
         // Of a skill, the instruction has its name and description.
+        self.files(expert, |skill| skill.description.len() as u64)
+    }
+
+    /// The same with the sizes of the skills' files, to be shown.
+    pub fn listed(&self, expert: &ExpertKey) -> Vec<ContextFile> {
+        self.files(expert, |skill| skill.bytes)
+    }
+
+    fn files(&self, expert: &ExpertKey, bytes: impl Fn(&AgentSkill) -> u64) -> Vec<ContextFile> {
+        let Some(ExpertFiles { context, agent_skills: skills }) = self.0.get(expert) else { return Vec::new() };
         let of_skill = |skill: &AgentSkill| ContextFile {
             path: format!("{}/{SKILL_FILE}", skill.shown),
             folder: String::new(),
             digest: hex::digits(&Sha256::digest(format!("{}\n{}", skill.name, skill.description))),
-            bytes: skill.description.len() as u64,
+            bytes: bytes(skill),
             left_out: 0,
         };
         context.files.iter().map(|(file, _)| file.clone()).chain(skills.skills.iter().map(of_skill)).collect()
@@ -206,6 +215,7 @@ mod tests {
             folder: PathBuf::new(),
             shown: String::new(),
             is_projects: true,
+            bytes: 0,
             handle: None,
         };
         let section = skills_section(&AgentSkills { skills: vec![skill], notes: Vec::new() }).unwrap();

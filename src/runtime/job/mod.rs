@@ -7,6 +7,7 @@ pub mod context;
 pub mod ensure;
 pub mod import;
 pub mod instruction_files;
+pub mod job_plan;
 pub mod models;
 pub mod recorded_addresses;
 pub mod recorded_options;
@@ -24,7 +25,9 @@ use tokio::time::Instant;
 
 use crate::budget::Spent;
 use crate::checkpoint::{FORMAT_VERSION, Status};
+use crate::content::Content;
 use crate::cost::Spend;
+use crate::expert::Expert;
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
@@ -33,14 +36,14 @@ use crate::runtime::budget::{self, BudgetServer, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::history::stops::read_stops;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::{JobContext, without_secrets};
+use crate::runtime::job::context::{JobBasis, JobContext, without_secrets};
 use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::job::recorded_options::record_start;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
 use crate::runtime::run::closing::OpenSkills;
-use crate::runtime::run::prepare::{JobBasis, prepare};
+use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::run::verify::check_read_only;
 use crate::runtime::stop::{StopReason, StopSignal};
@@ -50,63 +53,115 @@ use crate::usage::Usage;
 /// Runs a job: a fresh Run of `input.expert`.
 pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let began = Instant::now();
-    if input.query.trim().is_empty() {
-        return Err(RunError::EmptyQuery);
-    }
-    let expert = options.experts.get(&input.expert)?;
+    let expert = expert_asked(&input, options)?;
     let backends = JobBackends::open(options, expert, None).await?;
-    let query = backends.redactor.text(&input.query);
-    let doubts = backends.doubtful_models(expert, options)?;
     let store = Store::new(&options.storage);
     let shared = shared_account(&store, options)?;
-    backends.check_prices(expert, options, shared.as_deref())?;
-    check_read_only(expert, options)?;
-    without_secrets(options, &backends, expert)?;
-    let files = InstructionFiles::read(expert, options)?;
-    let warnings = doubts.into_iter().chain(files.notes()).collect();
+    let new = NewJob::new(input, expert, (options, &backends), &store, shared.as_deref())?;
     let stop = stop_signal(options, &backends, Spent::default(), began);
-    let stamp = backends.clock.stamp();
-    let mut ids = IdGenerator::new(stamp);
-    let job = Job {
-        format_version: FORMAT_VERSION,
-        id: input.job_id.unwrap_or_else(|| JobId::from(ids.uuid())),
-        status: JobStatus::Running,
-        coordinator_expert_key: expert.key.clone(),
-        total_steps: 0,
-        max_steps: Some(options.settings.limits.max_steps),
-        usage: Usage::default(),
-        spend: Spend::default(),
-        started_at: stamp.at,
-        finished_at: None,
-        last_run_at: None,
-        ends: BTreeMap::new(),
-        replayed: backends.tape.is_replay(),
-        budget: JobBudget {
-            limits: options.settings.budgets,
-            spent: Some(Spent::default()),
-            active_since: Some(stamp.at),
-        },
-    };
-    let run = match input.run_id {
-        // Resumption finds Runs by their ids alone, so that each has to be the only one of its name.
-        Some(run) if store.is_taken_outside(&job.id, run.as_str())? => return Err(RunError::RunIdTaken { run }),
-        Some(run) => run,
-        None => RunId::from(ids.uuid()),
-    };
+    let NewJob { job, run, query, attached, files, warnings } = new;
     record_start(&backends, options, (expert, &files), |recorded| RecordedStart {
         run_id: Some(run.clone()),
         query: Some(query.clone()),
-        attached: input.attached.clone(),
+        attached: attached.clone(),
         ..recorded(job.id.clone())
     })?;
-    let task = RunTask::Start { run, expert: input.expert, query, attached: input.attached, by: None, first_step: 1 };
+    let task = RunTask::Start { run, expert: expert.key.clone(), query, attached, by: None, first_step: 1 };
     // Before the job's folder: a job whose tools cannot be opened is not begun.
-    let basis = JobBasis { options, backends: &backends, files: &files, stop: &stop, job_id: &job.id };
+    let basis = JobBasis { options, backends: &backends, files: &files, store: &store, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
     let job_store = store.create_job(&job)?;
     let options = options.clone();
     let context = JobContext { options, backends, files, job: job_store, store, stop, budget: None, shared };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
+}
+
+/// The expert of a new job, which has something to work on.
+///
+/// # Errors
+/// The query is empty, or the expert is not defined or unusable.
+pub fn expert_asked<'a>(input: &RunInput, options: &'a Options) -> Result<&'a Expert, RunError> {
+    if input.query.trim().is_empty() {
+        return Err(RunError::EmptyQuery);
+    }
+    Ok(options.experts.get(&input.expert)?)
+}
+
+/// A new job, checked, before anything of it is stored.
+pub struct NewJob {
+    pub job: Job,
+    /// The coordinator's Run.
+    pub run: RunId,
+    /// The query without secrets.
+    pub query: String,
+    pub attached: Vec<Content>,
+    pub files: InstructionFiles,
+    pub warnings: Vec<String>,
+}
+
+impl NewJob {
+    /// The job of `input`, with ids of now.
+    ///
+    /// # Errors
+    /// What keeps it from beginning: an unknown price beside a budget, a file of its instruction, an id that is taken.
+    pub fn new(
+        input: RunInput,
+        expert: &Expert,
+        (options, backends): (&Options, &JobBackends),
+        store: &Store,
+        shared: Option<&SharedAccount>,
+    ) -> Result<Self, RunError> {
+        let query = backends.redactor.text(&input.query);
+        let doubts = backends.doubtful_models(expert, options)?;
+        let files = check_and_read(expert, options, backends, shared)?;
+        let warnings = doubts.into_iter().chain(files.notes()).collect();
+        let stamp = backends.clock.stamp();
+        let mut ids = IdGenerator::new(stamp);
+        let job = Job {
+            format_version: FORMAT_VERSION,
+            id: input.job_id.unwrap_or_else(|| JobId::from(ids.uuid())),
+            status: JobStatus::Running,
+            coordinator_expert_key: expert.key.clone(),
+            total_steps: 0,
+            max_steps: Some(options.settings.limits.max_steps),
+            usage: Usage::default(),
+            spend: Spend::default(),
+            started_at: stamp.at,
+            finished_at: None,
+            last_run_at: None,
+            ends: BTreeMap::new(),
+            replayed: backends.tape.is_replay(),
+            budget: JobBudget {
+                limits: options.settings.budgets,
+                spent: Some(Spent::default()),
+                active_since: Some(stamp.at),
+            },
+        };
+        let run = match input.run_id {
+            // Resumption finds Runs by their ids alone, so that each has to be the only one of its name.
+            Some(run) if store.is_taken_outside(&job.id, run.as_str())? => return Err(RunError::RunIdTaken { run }),
+            Some(run) => run,
+            None => RunId::from(ids.uuid()),
+        };
+        Ok(Self { job, run, query, attached: input.attached, files, warnings })
+    }
+}
+
+/// Checks what a job of `expert` needs of its options, and reads the files of its instructions.
+///
+/// # Errors
+/// An unknown price beside a budget, a command that `readOnly` excludes, a setting that is nothing without its secrets, or
+/// a file that must not or cannot be read.
+pub fn check_and_read(
+    expert: &Expert,
+    options: &Options,
+    backends: &JobBackends,
+    shared: Option<&SharedAccount>,
+) -> Result<InstructionFiles, RunError> {
+    backends.check_prices(expert, options, shared)?;
+    check_read_only(expert, options)?;
+    without_secrets(options, backends, expert)?;
+    InstructionFiles::read(expert, options)
 }
 
 /// The account that the job is to share.
@@ -116,6 +171,14 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
 pub fn shared_account(store: &Store, options: &Options) -> Result<Option<Arc<SharedAccount>>, RunError> {
     let opened = options.account.as_ref().map(|account| SharedAccount::open(store, account)).transpose()?;
     Ok(opened.map(Arc::new))
+}
+
+/// The same account as it is: neither made nor changed.
+///
+/// # Errors
+/// As [`shared_account`].
+pub fn seen_account(store: &Store, options: &Options) -> Result<Option<SharedAccount>, RunError> {
+    Ok(options.account.as_ref().map(|account| SharedAccount::seen(store, account)).transpose()?)
 }
 
 /// The signal that stops a job which has spent this much.

@@ -1,119 +1,56 @@
-//! [`plan`]: all that a job would begin with, or go on with, as far as it is known without asking a model, starting a process
-//! or writing anything. The command line's dry run calls it; [`super::run`] and [`super::resume`] do it.
+//! [`plan`]: what a job would begin with, or go on with, as far as it is known without asking a model, starting a process or
+//! writing anything. The command line's dry run calls it.
+//!
+//! It takes the same way as [`run`](super::run), [`resume`](super::resume) and [`ensure`](super::ensure), by the same
+//! functions, up to the first thing that the machine of the first Run asks for; only locks, imports and connections, which
+//! leave something behind, are looked at in place of being made.
 
-use std::path::PathBuf;
+use tokio::time::Instant;
 
-use serde::Serialize;
-
-use crate::budget::Budgets;
-use crate::config::lockfile::Definition;
+use crate::checkpoint::Checkpoint;
 use crate::content::Content;
-use crate::expert::{ContextFile, Expert, ExpertKey, ToolSearch};
-use crate::message::Message;
+use crate::expert::Expert;
+use crate::fact::{Fact, FactBody, Stamp};
+use crate::id::CheckpointId;
+use crate::job::Job;
+use crate::machine::{Action, Input, RunMachine};
+use crate::message::{Message, UserInput};
 use crate::model_name::ModelName;
-use crate::permission::PermissionVerdict;
 use crate::runtime::error::RunError;
-use crate::runtime::history;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::{rules, verify_of, without_secrets};
+use crate::runtime::job::context::JobBasis;
+use crate::runtime::job::ensure::{self, Ensured};
 use crate::runtime::job::instruction_files::InstructionFiles;
-use crate::runtime::job::spending;
-use crate::runtime::options::Options;
-use crate::runtime::run::check::AnswerSchema;
-use crate::runtime::run::instruction::{self, InstructionContext, instruction_of};
-use crate::runtime::run::verify::check_read_only;
-use crate::runtime::tools::open::{ToolSource, ToolsetBuilder};
-use crate::runtime::tools::search::{self, SearchRule};
-use crate::runtime::tools::{containment, lock};
-use crate::sandbox::SandboxState;
-use crate::setting::Limits;
+use crate::runtime::job::job_plan::{FirstAction, JobPlan, PlannedTools};
+use crate::runtime::job::models::RunModels;
+use crate::runtime::job::request::user_input;
+use crate::runtime::job::resume::{NextTask, expert_of, job_to_continue, masked, next_task, options_of};
+use crate::runtime::job::resume::{recorded_parameters, warnings_of};
+use crate::runtime::job::resume_point::{self, SeenPoint};
+use crate::runtime::job::{NewJob, check_and_read, expert_asked, seen_account};
+use crate::runtime::options::{Options, ResumeInput, RunInput};
+use crate::runtime::run::beginning::{Beginning, RunScene, advance_to_action};
+use crate::runtime::run::calls::{SettledDoubts, refuse_doubts, settle_doubts};
+use crate::runtime::run::context::native_tools;
+use crate::runtime::run::instruction::instruction_of;
+use crate::runtime::run::summary::SummaryPlan;
+use crate::runtime::run::task::RunTask;
+use crate::runtime::run::window::{ModelLimits, WindowGauge};
+use crate::runtime::stop::StopSignal;
+use crate::runtime::tools::containment;
+use crate::skill::SkillSet;
 use crate::store::Store;
-use crate::token_estimate::{message_tokens, text_tokens, tools_tokens};
-use crate::tool::{TOOL_SEARCH_SKILL, ToolKind, ToolSpec};
+use crate::token_estimate::{message_tokens, text_tokens};
 
 /// The job that is planned.
 #[derive(Debug, Clone)]
-pub struct PlanInput {
-    /// The expert that begins a new job; of a job that goes on, the one that its state must be of, if any.
-    pub expert: Option<ExpertKey>,
-    /// The state that a job goes on from, as a user names it.
-    pub from: Option<String>,
-    pub query: Option<String>,
-    pub attached: Vec<Content>,
-}
-
-/// All that a job would begin or go on with. Tokens are estimates.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JobPlan {
-    pub expert: ExpertKey,
-    pub model: ModelName,
-    pub context_window: Option<u64>,
-    pub fallback: Vec<ModelName>,
-    pub instruction: String,
-    pub instruction_tokens: u64,
-    /// The reason why the instruction of a job that goes on is another.
-    pub instruction_change: Option<String>,
-    /// The files whose texts are in the instruction, and the `SKILL.md` of each Agent Skill.
-    pub files: Vec<ContextFile>,
-    pub tools: Vec<PlannedTool>,
-    /// The search that stands for tools, where it is in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool_search: Option<PlannedSearch>,
-    /// The skills whose tools are known only once their servers are started.
-    pub unknown_tools_of: Vec<String>,
-    /// Messages of the job so far, without the instruction.
-    pub earlier_messages: usize,
-    pub earlier_tokens: u64,
-    pub query: Option<String>,
-    /// The kinds of files that are sent along, beside those that are text.
-    pub attached: Vec<String>,
-    /// The query with what is sent along.
-    pub input_tokens: u64,
-    /// All of the first request.
-    pub tokens: u64,
-    pub limits: Limits,
-    pub timeout_ms: u64,
-    pub budgets: Budgets,
-    pub sandbox: SandboxState,
-    pub warnings: Vec<String>,
-}
-
-/// A tool that the model would be offered.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlannedTool {
-    pub skill: String,
-    pub name: String,
-    pub kind: ToolKind,
-    pub tokens: u64,
-    /// `allowed`, `asks` or `denied`.
-    pub permission: &'static str,
-    /// It is not sent until the model has found it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub is_searched: bool,
-}
-
-/// The search by which a model would find tools.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlannedSearch {
-    /// The number of tools behind it.
-    pub tools: usize,
-    /// Those of their definitions.
-    pub tokens: u64,
-}
-
-/// The part of a plan that the job so far gives.
-#[derive(Default)]
-struct Earlier {
-    messages: Vec<Message>,
-    files: Vec<ContextFile>,
-    folders: Vec<String>,
-    /// Its instruction is the configuration's, whatever its own is.
-    from_elsewhere: bool,
-    budgets: Option<Budgets>,
-    max_steps: Option<u64>,
+pub enum PlanInput {
+    /// As [`run`](crate::runtime::run) would begin it.
+    Run(RunInput),
+    /// As [`ensure`](crate::runtime::ensure) would bring it to its end.
+    Ensure(RunInput),
+    /// As [`resume`](crate::runtime::resume) would go on with it.
+    Resume(ResumeInput),
 }
 
 /// Plans a job.
@@ -121,167 +58,272 @@ struct Earlier {
 /// # Errors
 /// As a run's before its first request, without those of servers.
 pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunError> {
-    if input.query.as_ref().is_some_and(|query| query.trim().is_empty()) {
-        return Err(RunError::EmptyQuery);
+    match input {
+        PlanInput::Run(input) => plan_new(input, options).await,
+        PlanInput::Resume(input) => plan_resumed(input, options).await,
+        PlanInput::Ensure(input) => {
+            let store = Store::new(&options.storage);
+            let expert = expert_asked(&input, options)?;
+            match ensure::look(&store, input, options)? {
+                Ensured::Begins(input) => plan_new(input, options).await,
+                Ensured::GoesOn(input) => plan_resumed(input, options).await,
+                Ensured::AtRest { job: id, checkpoint, .. } => {
+                    let backends = JobBackends::without_asking(options, expert)?;
+                    let job = store.job(&id)?;
+                    let next = NextTask::Stopped { checkpoint, query: None };
+                    let planned = Planned { expert, options, backends: &backends, store: &store, job: &job };
+                    planned.plan(next, &check_and_read(expert, options, &backends, None)?, Vec::new()).await
+                }
+            }
+        }
     }
-    let (key, earlier) = match (&input.from, input.expert) {
-        (Some(name), given) => read_earlier(name, given.as_ref(), options)?,
-        (None, Some(expert)) => (expert, Earlier::default()),
-        (None, None) => return Err(RunError::EmptyQuery),
-    };
-    let expert = options.experts.get(&key)?;
+}
+
+async fn plan_new(input: RunInput, options: &Options) -> Result<JobPlan, RunError> {
+    let expert = expert_asked(&input, options)?;
     let backends = JobBackends::without_asking(options, expert)?;
-    let mut warnings = backends.doubtful_models(expert, options)?;
-    backends.check_prices(expert, options, None)?;
-    check_read_only(expert, options)?;
-    without_secrets(options, &backends, expert)?;
-    let mut options = options.clone();
-    options.context_folders.extend(earlier.folders.iter().map(PathBuf::from));
-    let options = &options;
-    let files = InstructionFiles::read(expert, options)?;
-    warnings.extend(files.notes());
-    let models = backends.models_for(expert, &options.settings)?;
-    let PlannedTools { tools, search, unknown_of } = tools(expert, options, &backends, &mut warnings).await?;
-    let (instruction, instruction_change) = instruction(expert, options, &backends, &files, &earlier)?;
-    let input_text = input.query.map(|query| backends.redactor.text(&query));
-    let sent: Vec<Content> = input_text.clone().map(Content::text).into_iter().chain(input.attached).collect();
-    let attached = sent.iter().filter(|part| part.as_text().is_none()).map(kind_of).collect();
-    let sent = Message::UserMessage { id: String::new(), contents: sent, cache: false };
-    let input_tokens = if input_text.is_some() { message_tokens(&sent) } else { 0 };
-    let others = earlier.messages.iter().filter(|it| !matches!(it, Message::InstructionMessage { .. }));
-    let (earlier_messages, earlier_tokens) =
-        others.fold((0, 0_u64), |(count, tokens), message| (count + 1, tokens.saturating_add(message_tokens(message))));
-    let instruction_tokens = text_tokens(&instruction);
-    let settings = &options.settings;
-    let sent = tools.iter().filter(|tool| !tool.is_searched);
-    let of_tools = sent.fold(0_u64, |sum, tool| sum.saturating_add(tool.tokens));
-    Ok(JobPlan {
-        expert: key,
-        model: models.first.name(),
-        context_window: models.first.provider.context_window(&models.first.model),
-        fallback: models.fallback_names(),
-        tokens: [instruction_tokens, of_tools, earlier_tokens, input_tokens].into_iter().fold(0, u64::saturating_add),
-        instruction,
-        instruction_tokens,
-        instruction_change,
-        files: files.record(&expert.key),
-        tools,
-        tool_search: search,
-        unknown_tools_of: unknown_of,
-        earlier_messages,
-        earlier_tokens,
-        query: input_text,
-        attached,
-        input_tokens,
-        limits: Limits { max_steps: spending::max_steps_on_resume(settings, earlier.max_steps), ..settings.limits },
-        timeout_ms: settings.timeout_ms,
-        budgets: earlier.budgets.map_or(settings.budgets, |before| spending::budgets_on_resume(settings, &before)),
-        sandbox: containment::state(settings.sandbox),
-        warnings,
-    })
-}
-
-/// The state `name` of a job, and its expert.
-fn read_earlier(name: &str, given: Option<&ExpertKey>, options: &Options) -> Result<(ExpertKey, Earlier), RunError> {
     let store = Store::new(&options.storage);
-    let checkpoint = history::read_state(&options.storage, name)?;
-    let head = &checkpoint.head;
-    super::request::check_expert(given, head)?;
-    let first = store.first_fact(&head.job_id, &head.run_id);
-    let job = store.job(&head.job_id).ok();
-    let parameters = first.and_then(crate::fact::Fact::into_parameters);
-    let earlier = Earlier {
-        from_elsewhere: parameters.is_none(),
-        folders: parameters.clone().map(|parameters| parameters.context_folders).unwrap_or_default(),
-        files: parameters.map(|parameters| parameters.context_files).unwrap_or_default(),
-        budgets: job.as_ref().map(|job| job.budget.limits),
-        max_steps: job.and_then(|job| job.max_steps),
-        messages: checkpoint.messages,
-    };
-    Ok((checkpoint.head.expert.key, earlier))
+    let shared = seen_account(&store, options)?;
+    let NewJob { job, run, query, attached, files, warnings } =
+        NewJob::new(input, expert, (options, &backends), &store, shared.as_ref())?;
+    store.check_new(&job)?;
+    let task = RunTask::Start { run, expert: expert.key.clone(), query, attached, by: None, first_step: 1 };
+    let planned = Planned { expert, options, backends: &backends, store: &store, job: &job };
+    planned.plan(NextTask::Run(Box::new(task)), &files, warnings).await
 }
 
-/// The instruction, and why it is another than before.
-fn instruction(
-    expert: &Expert,
-    options: &Options,
-    backends: &JobBackends,
-    files: &InstructionFiles,
-    earlier: &Earlier,
-) -> Result<(String, Option<String>), RunError> {
-    let change = files.change(&expert.key, &earlier.files).filter(|_| !earlier.messages.is_empty());
-    if change.is_none()
-        && !earlier.from_elsewhere
-        && let Some(before) = instruction_of(&earlier.messages)
-    {
-        return Ok((before.to_owned(), None));
+async fn plan_resumed(input: ResumeInput, options: &Options) -> Result<JobPlan, RunError> {
+    let store = Store::new(&options.storage);
+    let sent = user_input(&input)?;
+    let found = resume_point::find(&store, &input.from)?;
+    let SeenPoint { job: id, point, setting, imported } = resume_point::look(&store, found, &input, options)?;
+    let expert = expert_of(&point, &input, options)?;
+    let backends = JobBackends::without_asking(options, expert)?;
+    let recorded = recorded_parameters(&store, &point);
+    let mut job = match imported {
+        Some(job) => job,
+        None => job_to_continue(&store, &id, &point, &backends)?,
+    };
+    let options = &options_of(&mut job, &recorded, options);
+    let shared = seen_account(&store, options)?;
+    let files = check_and_read(expert, options, &backends, shared.as_ref())?;
+    let next = next_task(point, masked(sent, &backends), &backends)?;
+    let planned = Planned { expert, options, backends: &backends, store: &store, job: &job };
+    let stop = planned.stop();
+    let warnings = warnings_of(setting.as_ref(), expert, planned.basis(&files, &stop))?;
+    planned.plan(next, &files, warnings).await
+}
+
+/// A job that is planned, as far as it is known before its first Run is looked at.
+#[derive(Clone, Copy)]
+struct Planned<'a> {
+    expert: &'a Expert,
+    options: &'a Options,
+    backends: &'a JobBackends,
+    store: &'a Store,
+    job: &'a Job,
+}
+
+/// The first request, or what is done in its place.
+struct FirstRequest {
+    first: FirstAction,
+    messages: Vec<Message>,
+    /// The messages before the user's input.
+    earlier: usize,
+    instruction_change: Option<String>,
+    input: Option<UserInput>,
+    /// The fallback that is asked.
+    fallback: Option<ModelName>,
+    from: Option<CheckpointId>,
+}
+
+impl Planned<'_> {
+    fn basis<'b>(&'b self, files: &'b InstructionFiles, stop: &'b StopSignal) -> JobBasis<'b> {
+        let Self { options, backends, store, job, .. } = *self;
+        JobBasis { options, backends, files, store, stop, job_id: &job.id }
     }
-    let schema = AnswerSchema::choose(options, expert, false, None)?.schema;
-    let started_at = backends.clock.stamp().at;
-    let scene = InstructionContext { started_at, workspace: &options.workspace, is_delegate: false };
-    let sections = files.sections(&expert.key, &backends.redactor);
-    let verify = verify_of(expert, &backends.redactor);
-    Ok((
-        instruction::compose_whole(expert, &options.experts, scene, sections, schema.as_ref(), verify.as_ref()),
-        change,
-    ))
-}
 
-/// The tools of a plan.
-struct PlannedTools {
-    /// Those that are known without a process.
-    tools: Vec<PlannedTool>,
-    search: Option<PlannedSearch>,
-    /// The skills whose tools are not known.
-    unknown_of: Vec<String>,
-}
-
-async fn tools(
-    expert: &Expert,
-    options: &Options,
-    backends: &JobBackends,
-    warnings: &mut Vec<String>,
-) -> Result<PlannedTools, RunError> {
-    containment::require(options, expert)?;
-    let lock = lock::choose(expert, options)?;
-    let definition = Definition::new(expert, options.base_skill_command.as_deref());
-    let source = ToolSource::Definitions(lock.servers.as_ref().map_or(&[], |lock| lock.tools()));
-    let builder = ToolsetBuilder::new(expert, options, &options.cancel, &backends.redactor);
-    let rule = SearchRule::new(expert, options, backends)?;
-    let mut builder = builder.source(source).running_nothing(true);
-    if lock.servers.is_some() {
-        builder = builder.searching(rule);
-    } else if rule.setting == ToolSearch::On && definition.servers().next().is_some() {
-        warnings.push(search::no_lock(expert, rule.setting));
+    /// A signal that nobody waits for.
+    fn stop(&self) -> StopSignal {
+        StopSignal::new(&self.options.cancel, None, 0, Instant::now())
     }
-    let toolset = builder.open().await?;
-    warnings.extend(toolset.warnings.iter().cloned().chain(lock.warnings));
-    let rules = rules(options, expert);
-    let permission = |tool: &ToolSpec| {
-        let is_search = toolset.searched.is_some() && tool.skill_name == TOOL_SEARCH_SKILL;
-        if tool.kind == ToolKind::Conversation {
-            return "allowed";
+
+    async fn plan(
+        &self,
+        next: NextTask,
+        files: &InstructionFiles,
+        mut warnings: Vec<String>,
+    ) -> Result<JobPlan, RunError> {
+        let Self { expert, options, backends, job, .. } = *self;
+        let (settings, stop) = (&options.settings, self.stop());
+        let models = backends.models_for(expert, settings)?;
+        let mut tools = PlannedTools::open(expert, options, backends, files).await?;
+        warnings.extend(tools.warnings.iter().cloned());
+        warnings.extend(models.native_warnings(native_tools(expert)));
+        let request = match next {
+            NextTask::Run(task) => self.first_of(*task, self.basis(files, &stop), &models, &mut tools)?,
+            NextTask::Stopped { checkpoint, query } => FirstRequest::none(*checkpoint, query),
+        };
+        let FirstRequest { first, messages, earlier, instruction_change, input, fallback, from } = request;
+        let model = models.get(fallback.as_ref());
+        let of = |messages: &[Message]| messages.iter().map(message_tokens).fold(0, u64::saturating_add);
+        let is_instruction = |message: &&Message| matches!(message, Message::InstructionMessage { .. });
+        let others = |messages: &[Message]| -> Vec<Message> {
+            messages.iter().filter(|message| !is_instruction(message)).cloned().collect()
+        };
+        let (before, new) = messages.split_at(earlier.min(messages.len()));
+        let (before, new) = (others(before), others(new));
+        let instruction = instruction_of(&messages).unwrap_or_default().to_owned();
+        let instruction_tokens = text_tokens(&instruction);
+        let input_tokens = match &input {
+            // It waits for the results of calls.
+            Some(input) if new.is_empty() => {
+                let contents = input.clone().into_contents();
+                message_tokens(&Message::UserMessage { id: String::new(), contents, cache: false })
+            }
+            _ => of(&new),
+        };
+        let earlier_tokens = of(&before);
+        let sent = tools.known.iter().filter(|tool| !tool.is_searched);
+        let of_tools = sent.fold(0_u64, |sum, tool| sum.saturating_add(tool.tokens));
+        let tokens = match &first {
+            FirstAction::Summarizes => of(&messages),
+            _ => [instruction_tokens, of_tools, earlier_tokens, input_tokens].into_iter().fold(0, u64::saturating_add),
+        };
+        let parts = input.iter().flat_map(|input| &input.attached);
+        Ok(JobPlan {
+            expert: expert.key.clone(),
+            from,
+            first,
+            model: model.name(),
+            context_window: model.provider.context_window(&model.model),
+            fallback: models.fallback_names(),
+            tokens,
+            instruction,
+            instruction_tokens,
+            instruction_change,
+            files: files.listed(&expert.key),
+            tool_search: tools.search(),
+            tools: tools.known,
+            unknown_tools_of: tools.unknown_of,
+            earlier_messages: before.len(),
+            earlier_tokens,
+            attached: parts.filter(|part| part.as_text().is_none()).map(kind_of).collect(),
+            query: input.map(|input| input.text),
+            input_tokens,
+            messages,
+            limits: settings.limits,
+            timeout_ms: settings.timeout_ms,
+            budgets: job.budget.limits,
+            sandbox: containment::state(settings.sandbox),
+            warnings,
+        })
+    }
+
+    /// The first request of a Run, by its machine.
+    fn first_of(
+        &self,
+        task: RunTask,
+        job: JobBasis<'_>,
+        models: &RunModels,
+        tools: &mut PlannedTools,
+    ) -> Result<FirstRequest, RunError> {
+        let expert = self.expert;
+        let mut setting = job.setting(expert, task.run())?;
+        let from = match &task {
+            RunTask::Start { .. } => None,
+            RunTask::Continue(start) => Some(start.from.head.id.clone()),
+            RunTask::Recover { past, .. } => {
+                setting.started_at = past.began_at;
+                Some(past.machine.head().id.clone())
+            }
+        };
+        let scene = RunScene { job, expert, models, toolset: &tools.toolset, setting: &setting };
+        let beginning = Beginning::new(scene, task)?;
+        let (instruction_change, input) = (beginning.change.clone(), input_of(&beginning.first));
+        let earlier = beginning.machine.messages().len();
+        let stamp = self.backends.clock.stamp();
+        let (mut machine, action) = beginning.ask(stamp)?;
+        refuse_doubts(action.clone(), self.options.in_doubt, &tools.toolset.skills)?;
+        let action = self.without_doubts(&mut machine, action, &tools.toolset.skills, stamp)?;
+        tools.offer_found(&machine.head().found_tools);
+        let (offered, _) = tools.toolset.skills.offered();
+        let model = models.get(machine.head().fallback.as_ref().map(|fallback| &fallback.model));
+        let size = WindowGauge::default().read(&machine, offered);
+        let limits = ModelLimits::of(model, &machine, setting.reasoning_budget);
+        let action = match limits.overflow(size).filter(|_| matches!(action, Action::Generate { .. })) {
+            Some(failure) => {
+                let body = FactBody::GenerationFailed { failure, retry_in_ms: None, received_bytes: None };
+                advance_to_action(&mut machine, &Input::Fact(Fact::new(stamp, body)))?
+            }
+            None => action,
+        };
+        let summary = match action {
+            Action::Summarize { .. } => SummaryPlan::new(&machine, offered, size.tokens),
+            _ => None,
+        };
+        let first = FirstAction::new(action, machine.head());
+        let fallback = machine.head().fallback.as_ref().map(|fallback| fallback.model.clone());
+        let messages = match summary {
+            Some(summary) => summary.messages().to_vec(),
+            None => machine.messages().to_vec(),
+        };
+        Ok(FirstRequest { first, messages, earlier, instruction_change, input, fallback, from })
+    }
+
+    /// The first action once all calls in doubt that are not made again have their results.
+    fn without_doubts(
+        &self,
+        machine: &mut RunMachine,
+        action: Action,
+        skills: &SkillSet,
+        stamp: Stamp,
+    ) -> Result<Action, RunError> {
+        let Action::CallTools { calls, in_doubt: true } = action else { return Ok(action) };
+        // Whether a tool that is not known yet may be called again is not known either.
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|call| skills.tool(&call.tool_name).is_some());
+        let SettledDoubts { again, results } = settle_doubts(known, self.options, self.expert, skills);
+        let mut next = None;
+        for result in results {
+            let fact = Fact::new(stamp, FactBody::ToolReturned { result });
+            next = Some(advance_to_action(machine, &Input::Fact(fact))?);
         }
-        match rules.decide_tool(tool, toolset.skills.own_name(&tool.name).unwrap_or(&tool.name)).0 {
-            PermissionVerdict::Allowed(_) => "allowed",
-            PermissionVerdict::Asks(_) if is_search => "allowed",
-            PermissionVerdict::Asks(_) => "asks",
-            PermissionVerdict::Denied(_) => "denied",
+        let calls: Vec<_> = again.into_iter().chain(unknown).collect();
+        Ok(next.filter(|_| calls.is_empty()).unwrap_or(Action::CallTools { calls, in_doubt: true }))
+    }
+}
+
+impl FirstRequest {
+    /// None: the Run stopped so.
+    fn none(checkpoint: Checkpoint, input: Option<UserInput>) -> Self {
+        let Checkpoint { head, messages } = checkpoint;
+        Self {
+            first: FirstAction::of_stopped(&head),
+            earlier: messages.len(),
+            messages,
+            instruction_change: None,
+            input,
+            fallback: head.fallback.map(|fallback| fallback.model),
+            from: Some(head.id),
         }
+    }
+}
+
+/// The user's input among a first fact.
+fn input_of(first: &FactBody) -> Option<UserInput> {
+    let of_contents = |contents: &[Content]| {
+        let (text, attached) = contents.split_first()?;
+        Some(UserInput { text: text.as_text()?.to_owned(), attached: attached.to_vec() })
     };
-    let planned = |tool: &ToolSpec| PlannedTool {
-        skill: tool.skill_name.clone(),
-        name: tool.name.clone(),
-        kind: tool.kind,
-        tokens: tools_tokens(std::slice::from_ref(tool)),
-        permission: permission(tool),
-        is_searched: toolset.searched.as_ref().is_some_and(|searched| searched.names.contains(&tool.name)),
-    };
-    let search = toolset.searched.as_ref();
-    let search = search.map(|searched| PlannedSearch { tools: searched.names.len(), tokens: searched.tokens });
-    let known = toolset.skills.tools().iter().map(planned).collect();
-    let unknown = definition.servers().filter(|_| lock.servers.is_none()).map(|spec| spec.common().name.clone());
-    Ok(PlannedTools { tools: known, search, unknown_of: unknown.collect() })
+    match first {
+        FactBody::Started { input, .. } => of_contents(input),
+        FactBody::Resumed { resumption } => {
+            let answer = || of_contents(&resumption.answers.first()?.result);
+            resumption.query.clone().or_else(answer)
+        }
+        _ => None,
+    }
 }
 
 /// The media type of an image or a file.

@@ -7,34 +7,32 @@ use tokio::time::Instant;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::checkpoint::{FORMAT_VERSION, Status};
+use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Status};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::Expert;
 use crate::expert_map::{ExpertError, UnknownExpert};
 use crate::fact::{IdGenerator, RunParameters};
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
-use crate::machine::RunTotals;
 use crate::message::UserInput;
 use crate::replay::RecordedStart;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::{JobContext, without_secrets};
-use crate::runtime::job::instruction_files::InstructionFiles;
+use crate::runtime::job::context::{JobBasis, JobContext};
 use crate::runtime::job::recorded_options::record_start;
 use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input};
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
-use crate::runtime::job::{RecordedEnd, in_time, shared_account, stop_signal, work};
+use crate::runtime::job::{RecordedEnd, check_and_read, in_time, shared_account, stop_signal, work};
 use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::continuation::parameters_of;
-use crate::runtime::run::prepare::{JobBasis, prepare};
-use crate::runtime::run::stopped::on_record;
+use crate::runtime::run::prepare::prepare;
+use crate::runtime::run::stopped::complete;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::run::verify::check_read_only;
+use crate::setting::RunSetting;
 use crate::store::{Found, Store, StoreError};
 use crate::tool::ToolResult;
 use crate::usage::Usage;
@@ -47,33 +45,20 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     let found = resume_point::find(&store, &input.from)?;
     let (job_store, found) = resume_point::lock_job(&store, found, &input, options)?;
     let (point, stored) = resume_point::load(&store, job_store.id(), &found)?;
-    check_expert(input.expert.as_ref(), point.head())?;
-    if input.is_answer && point.status() != Some(Status::StoppedByInteractiveTool) {
-        return Err(RunError::NothingAsked { job: job_store.id().clone() });
-    }
-    let before = stored.as_ref().map(|setting| setting.model.clone());
-    let mut options = options.clone();
-    let expert = expert_here(&point.head().expert.key, job_store.id(), &options)?.clone();
+    let expert = expert_of(&point, &input, options)?.clone();
     let past = match &point {
         ResumePoint::Interrupted { past, run } => Some((run, &**past)),
         ResumePoint::Checkpoint(_) => None,
     };
     let spending = spending::JobSpending::read_beside(&store, job_store.id(), past)?;
-    let backends = JobBackends::open(&options, &expert, Some(job_store.id())).await?;
+    let backends = JobBackends::open(options, &expert, Some(job_store.id())).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
-    let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
-    options.settings.budgets = budgets;
-    options.settings.limits.max_steps = spending::max_steps_on_resume(&options.settings, job.max_steps);
-    job.max_steps = Some(options.settings.limits.max_steps);
-    job.budget =
-        JobBudget { limits: budgets, spent: Some(spending.spent), active_since: Some(backends.clock.stamp().at) };
+    let options = options_of(&mut job, &recorded_parameters(&store, &point), options);
+    job.budget.spent = Some(spending.spent);
+    job.budget.active_since = Some(backends.clock.stamp().at);
     (job.usage, job.spend) = (spending.usage, spending.spend);
     let shared = shared_account(&store, &options)?;
-    backends.check_prices(&expert, &options, shared.as_deref())?;
-    check_read_only(&expert, &options)?;
-    without_secrets(&options, &backends, &expert)?;
-    options.context_folders.extend(recorded_parameters(&store, &point).context_folders.into_iter().map(PathBuf::from));
-    let files = InstructionFiles::read(&expert, &options)?;
+    let files = check_and_read(&expert, &options, &backends, shared.as_deref())?;
     record_start(&backends, &options, (&expert, &files), |recorded| RecordedStart {
         from: Some(point.head().id.clone()),
         query: input.query.clone(),
@@ -84,20 +69,19 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     })?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
     let context = JobContext { options, backends, files, store, job: job_store, stop, budget: None, shared };
-    let options = &context.options;
-    let sent = sent.map(|sent| UserInput { text: context.backends.redactor.text(&sent.text), ..sent });
-    let root = match root_of(point, sent, &context)? {
-        Start::RunTask(task) => {
-            let expert = options.experts.get(task.expert().0)?;
-            let doubts = context.backends.doubtful_models(expert, options)?;
-            let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
-            let doubts = if is_as_before { Vec::new() } else { doubts };
-            let warnings = doubts.into_iter().chain(context.files.notes()).collect();
-            let prepared =
-                in_time(&context.stop, prepare(JobBasis::from_context(&context), &task, expert, warnings)).await?;
-            Root::Task(Box::new(task), Box::new(prepared))
+    let completed = match &point {
+        // It had ended, but its process died before the end was stored and reported: both is done now.
+        ResumePoint::Interrupted { past, .. } if past.status().is_some() => Some(complete(&context, past, true)?),
+        _ => None,
+    };
+    let root = match next_task(point, masked(sent, &context.backends), &context.backends)? {
+        NextTask::Run(task) => {
+            let expert = context.options.experts.get(task.expert().0)?;
+            let warnings = warnings_of(stored.as_ref(), expert, context.basis())?;
+            let prepared = in_time(&context.stop, prepare(context.basis(), &task, expert, warnings)).await?;
+            Root::Task(task, Box::new(prepared))
         }
-        Start::Root(root) => root,
+        NextTask::Stopped { checkpoint, query } => stopped_root(*checkpoint, query, completed, &context)?,
     };
     context.job.write_job(&job)?;
     work(context, job, root, spending, began).await
@@ -114,53 +98,96 @@ pub fn recorded_parameters(store: &Store, point: &ResumePoint) -> RunParameters 
     }
 }
 
+/// The expert that goes on from `point`, by the configuration at hand, once the request is found to fit. A storage may have
+/// come with a folder: what it has on record starts nothing.
+///
+/// # Errors
+/// A request that does not fit, or an expert that is not defined.
+pub fn expert_of<'a>(point: &ResumePoint, input: &ResumeInput, options: &'a Options) -> Result<&'a Expert, RunError> {
+    let head = point.head();
+    check_expert(input.expert.as_ref(), head)?;
+    if input.is_answer && point.status() != Some(Status::StoppedByInteractiveTool) {
+        return Err(RunError::NothingAsked { job: head.job_id.clone() });
+    }
+    options.experts.get(&head.expert.key).map_err(|error| match error {
+        ExpertError::Unknown(UnknownExpert { key, known }) => {
+            RunError::ExpertOfJob { job: head.job_id.clone(), key, known }
+        }
+        error => error.into(),
+    })
+}
+
+/// The options of a job that goes on: its own budgets and steps count, and the folders whose files were in its
+/// instruction. The job gets the limits that hold from now on.
+pub fn options_of(job: &mut Job, recorded: &RunParameters, options: &Options) -> Options {
+    let mut options = options.clone();
+    options.settings.budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
+    options.settings.limits.max_steps = spending::max_steps_on_resume(&options.settings, job.max_steps);
+    options.context_folders.extend(recorded.context_folders.iter().map(PathBuf::from));
+    job.max_steps = Some(options.settings.limits.max_steps);
+    job.budget.limits = options.settings.budgets;
+    options
+}
+
+/// The user's input without secrets.
+pub fn masked(sent: Option<UserInput>, backends: &JobBackends) -> Option<UserInput> {
+    sent.map(|sent| UserInput { text: backends.redactor.text(&sent.text), ..sent })
+}
+
+/// The warnings of a Run of `expert` that goes on, whose Run before was set up so: a doubt about a model that it had is no
+/// news.
+///
+/// # Errors
+/// An expert that is unusable.
+pub fn warnings_of(before: Option<&RunSetting>, expert: &Expert, job: JobBasis<'_>) -> Result<Vec<String>, RunError> {
+    let doubts = job.backends.doubtful_models(expert, job.options)?;
+    let is_as_before =
+        before.map(|setting| &setting.model) == job.backends.model_for(expert, &job.options.settings).ok().as_ref();
+    let doubts = if is_as_before { Vec::new() } else { doubts };
+    Ok(doubts.into_iter().chain(job.files.notes()).collect())
+}
+
 /// The first thing to do.
-enum Start {
+pub enum NextTask {
     /// A Run to be driven, once its tools are open.
-    RunTask(RunTask),
-    Root(Root),
+    Run(Box<RunTask>),
+    /// A Run that stopped: it waits for delegates, or was the job's end.
+    Stopped { checkpoint: Box<Checkpoint>, query: Option<UserInput> },
 }
 
 /// The coordinator's beginning, from its state and the user's query.
-fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -> Result<Start, RunError> {
+///
+/// # Errors
+/// As [`reply_to`].
+pub fn next_task(point: ResumePoint, query: Option<UserInput>, backends: &JobBackends) -> Result<NextTask, RunError> {
     let checkpoint = match point {
         ResumePoint::Interrupted { past, run } if past.status().is_none() => {
-            return Ok(Start::RunTask(RunTask::Recover { run, past, query }));
+            return Ok(NextTask::Run(Box::new(RunTask::Recover { run, past, query })));
         }
         ResumePoint::Interrupted { past, .. } => {
-            // It had ended, but its process died before the end was stored and reported: both is done now.
-            let stopped = on_record(context, *past, true)?;
-            let is_answer =
-                matches!(stopped.checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
+            let checkpoint = Box::new(past.machine.into_checkpoint());
+            let is_answer = matches!(checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
             if query.is_none() && is_answer {
-                return Ok(Start::Root(Root::Stopped { stopped: Box::new(stopped), query, is_fork: false }));
+                return Ok(NextTask::Stopped { checkpoint, query });
             }
-            stopped.checkpoint
+            checkpoint
         }
-        ResumePoint::Checkpoint(checkpoint) => *checkpoint,
+        ResumePoint::Checkpoint(checkpoint) => checkpoint,
     };
     let head = &checkpoint.head;
-    let (query, answer, answers) = match head.status {
-        Status::StoppedByDelegate if !head.from_elsewhere => {
-            let newest = context.store.find_job(&head.job_id)?;
-            let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
-            let path = context.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
-            let totals = RunTotals::default();
-            let (skills, with_outputs) = (None, None);
-            let stopped = StoppedRun { checkpoint, path, steps: 0, on_record: true, totals, skills, with_outputs };
-            return Ok(Start::Root(Root::Stopped { stopped: Box::new(stopped), query, is_fork }));
+    if head.status == Status::StoppedByDelegate && !head.from_elsewhere {
+        return Ok(NextTask::Stopped { checkpoint, query });
+    }
+    let (query, answer, answers) = match reply_to(&checkpoint, query)? {
+        UserReply::Message(query) => (query, None, Vec::new()),
+        UserReply::Answer(answer, attached) => {
+            let result = result_of(&answer, attached);
+            (None, Some(answer), vec![result])
         }
-        _ => match reply_to(&checkpoint, query)? {
-            UserReply::Message(query) => (query, None, Vec::new()),
-            UserReply::Answer(answer, attached) => {
-                let result = result_of(&answer, attached);
-                (None, Some(answer), vec![result])
-            }
-        },
     };
-    Ok(Start::RunTask(RunTask::Continue(Box::new(ContinueFrom {
-        run: RunId::from(IdGenerator::new(context.backends.clock.stamp()).uuid()),
-        from: checkpoint,
+    Ok(NextTask::Run(Box::new(RunTask::Continue(Box::new(ContinueFrom {
+        run: RunId::from(IdGenerator::new(backends.clock.stamp()).uuid()),
+        from: *checkpoint,
         query,
         answer,
         answers,
@@ -169,7 +196,22 @@ fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -
         delegated_spend: Spend::default(),
         untrusted: false,
         with_outputs: None,
-    }))))
+    })))))
+}
+
+/// The root of a job whose coordinator stopped so. `completed`: its file, where it is the end that was not reported.
+fn stopped_root(
+    checkpoint: Checkpoint,
+    query: Option<UserInput>,
+    completed: Option<PathBuf>,
+    context: &JobContext,
+) -> Result<Root, RunError> {
+    let head = &checkpoint.head;
+    let is_fork = head.status == Status::StoppedByDelegate
+        && !matches!(context.store.find_job(&head.job_id)?, Found::Run { run, .. } if run == head.run_id);
+    let layout = context.store.layout();
+    let path = completed.unwrap_or_else(|| layout.checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id));
+    Ok(Root::Stopped { stopped: Box::new(StoppedRun::on_record(checkpoint, path)), query, is_fork })
 }
 
 /// An answer of the user as the result of the call that it answers.
@@ -184,16 +226,16 @@ fn result_of(answer: &InteractiveAnswer, attached: Vec<Content>) -> ToolResult {
     }
 }
 
-/// The expert by the configuration at hand. A storage may have come with a folder: what it has on record starts nothing.
-fn expert_here<'a>(key: &ExpertKey, job: &JobId, options: &'a Options) -> Result<&'a Expert, RunError> {
-    options.experts.get(key).map_err(|error| match error {
-        ExpertError::Unknown(UnknownExpert { key, known }) => RunError::ExpertOfJob { job: job.clone(), key, known },
-        error => error.into(),
-    })
-}
-
 /// The job's record as this invocation continues it; a new one where none can be read.
-fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &JobBackends) -> Result<Job, StoreError> {
+///
+/// # Errors
+/// One that only a newer version can read.
+pub fn job_to_continue(
+    store: &Store,
+    id: &JobId,
+    point: &ResumePoint,
+    backends: &JobBackends,
+) -> Result<Job, StoreError> {
     let mut job = match store.job(id) {
         Ok(job) => job,
         Err(newer @ StoreError::Newer { .. }) => return Err(newer),

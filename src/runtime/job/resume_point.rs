@@ -2,11 +2,14 @@
 //! it is read back from disk; what is done with it is [`resume`](super::resume)'s.
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
+use crate::fact::{Clock as _, IdGenerator};
 use crate::id::{CheckpointId, JobId, RunId};
+use crate::job::Job;
+use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::history::unstored;
-use crate::runtime::job::import::import;
+use crate::runtime::job::import::{ImportedFile, import, job_of, read_file};
 use crate::runtime::options::{Options, ResumeFrom, ResumeInput};
 use crate::setting::RunSetting;
 use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
@@ -68,6 +71,43 @@ pub fn lock_job(
         Found::Checkpoint(entry) => Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry))),
         Found::Run { job, run, checkpoint } => Ok((store.open_job(&job)?, Found::Run { job, run, checkpoint })),
     }
+}
+
+/// The state that a resumption goes on from, and its job, without a lock and without an import.
+pub struct SeenPoint {
+    pub job: JobId,
+    pub point: ResumePoint,
+    pub setting: Option<RunSetting>,
+    /// The job that a file from elsewhere would become; none for one that is stored.
+    pub imported: Option<Job>,
+}
+
+/// Reads what was found as [`lock_job`] and [`load`] do, and changes nothing.
+///
+/// # Errors
+/// As theirs.
+pub fn look(store: &Store, found: Found, input: &ResumeInput, options: &Options) -> Result<SeenPoint, RunError> {
+    let found = match found {
+        Found::File(path) => match read_file(store, &path, input, options)? {
+            ImportedFile::Copy(entry) => Found::Checkpoint(entry),
+            ImportedFile::New(mut checkpoint) => {
+                // Nothing of it is stored, whatever its ids name here.
+                let job = JobId::from(IdGenerator::new(SystemClock.stamp()).uuid());
+                checkpoint.head.job_id = job.clone();
+                let imported = Some(job_of(&checkpoint.head, 0));
+                return Ok(SeenPoint { job, point: ResumePoint::Checkpoint(checkpoint), setting: None, imported });
+            }
+        },
+        stored => stored,
+    };
+    let job = match &found {
+        Found::Checkpoint(entry) => entry.job.clone(),
+        Found::Run { job, .. } => job.clone(),
+        Found::File(path) => return Err(RunError::NotSelfContained { path: path.clone() }),
+    };
+    store.check_unheld(&job)?;
+    let (point, setting) = load(store, &job, &found)?;
+    Ok(SeenPoint { job, point, setting, imported: None })
 }
 
 /// Reads back the state of the job, and what its Run was set up with.

@@ -8,10 +8,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::expert::Expert;
 use crate::fact::{Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::error::RunError;
-use crate::runtime::options::InDoubt;
+use crate::runtime::options::{InDoubt, Options};
+use crate::runtime::run::beginning::advance_to_action;
 use crate::runtime::run::context::RunContext;
 use crate::runtime::run::decide::refusal;
 use crate::skill::SkillSet;
@@ -69,19 +71,13 @@ impl<'a> Calls<'a> {
     /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user wants it; else their
     /// result is the doubt.
     pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool, skills: &SkillSet) {
-        let (repeated, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
-            calls.into_iter().partition(|call| !in_doubt || may_repeat(self.context, skills, call));
-        self.arrived.extend(doubtful.iter().map(effect_unknown));
-        // Calls in doubt are made again because that is safe, or because their user wants it, which answers what would be asked
-        // about. What is denied by now is not made again.
-        let (mut again, mut denied) = (Vec::new(), Vec::new());
-        for call in repeated {
-            match in_doubt.then(|| refusal(&call, self.context, skills)).flatten() {
-                Some(reason) => denied.push(denied_since(&call, &reason)),
-                None => again.push(call),
-            }
-        }
-        self.arrived.extend(denied);
+        let again = if in_doubt {
+            let settled = settle_doubts(calls, &self.context.job.options, &self.context.expert, skills);
+            self.arrived.extend(settled.results);
+            settled.again
+        } else {
+            calls
+        };
         if self.context.job.backends.tape.is_replay() {
             self.order = again.iter().map(|call| call.id.clone()).collect();
         }
@@ -200,31 +196,56 @@ impl<'a> Calls<'a> {
 ///
 /// # Errors
 /// [`RunError::CallsInDoubt`], or a fact that does not fit.
-pub fn check_doubts(
-    machine: &RunMachine,
-    first: &Input,
-    context: &RunContext,
-    skills: &SkillSet,
-) -> Result<(), RunError> {
-    if context.job.options.in_doubt != InDoubt::Stop {
+pub fn check_doubts(machine: &RunMachine, first: &Input, in_doubt: InDoubt, skills: &SkillSet) -> Result<(), RunError> {
+    if in_doubt != InDoubt::Stop {
         return Ok(());
     }
     // On a copy: the caller's machine must take `first` only once it is in the log.
-    let mut copy = machine.clone();
-    let mut transition = copy.advance(first)?;
-    while transition.action == Action::Proceed {
-        transition = copy.advance(&Input::Proceed)?;
+    refuse_doubts(advance_to_action(&mut machine.clone(), first)?, in_doubt, skills)
+}
+
+/// Checks whether `action`, the first, is calls whose effect is unknown, where the user wants to decide about them.
+///
+/// # Errors
+/// [`RunError::CallsInDoubt`].
+pub fn refuse_doubts(action: Action, in_doubt: InDoubt, skills: &SkillSet) -> Result<(), RunError> {
+    let Action::CallTools { calls, in_doubt: true } = action else { return Ok(()) };
+    if in_doubt != InDoubt::Stop {
+        return Ok(());
     }
-    let Action::CallTools { calls, in_doubt: true } = transition.action else { return Ok(()) };
-    let doubtful = calls.into_iter().filter(|call| !may_repeat(context, skills, call));
+    let doubtful = calls.into_iter().filter(|call| !may_repeat(in_doubt, skills, call));
     let tools: Vec<String> = doubtful.map(|call| call.tool_name).collect();
     if tools.is_empty() { Ok(()) } else { Err(RunError::CallsInDoubt { tools }) }
 }
 
+/// Calls that may have been made, once it is settled which of them are made again.
+pub struct SettledDoubts {
+    pub again: Vec<ToolCall>,
+    /// The results of those that are not.
+    pub results: Vec<ToolResult>,
+}
+
+/// Settles which of `calls`, which may have been made, are made again: those for which that is safe, or the user wants it,
+/// and that rules do not deny.
+pub fn settle_doubts(calls: Vec<ToolCall>, options: &Options, expert: &Expert, skills: &SkillSet) -> SettledDoubts {
+    let (repeated, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
+        calls.into_iter().partition(|call| may_repeat(options.in_doubt, skills, call));
+    let mut results: Vec<ToolResult> = doubtful.iter().map(effect_unknown).collect();
+    // Calls in doubt are made again because that is safe, or because their user wants it, which answers what would be asked
+    // about. What is denied by now is not made again.
+    let mut again = Vec::new();
+    for call in repeated {
+        match refusal(&call, options, expert, skills) {
+            Some(reason) => results.push(denied_since(&call, &reason)),
+            None => again.push(call),
+        }
+    }
+    SettledDoubts { again, results }
+}
+
 /// Returns whether a call that may have been made may be made again.
-fn may_repeat(context: &RunContext, skills: &SkillSet, call: &ToolCall) -> bool {
-    context.job.options.in_doubt == InDoubt::Retry
-        || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
+fn may_repeat(in_doubt: InDoubt, skills: &SkillSet, call: &ToolCall) -> bool {
+    in_doubt == InDoubt::Retry || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
 }
 
 fn denied_since(call: &ToolCall, reason: &str) -> ToolResult {
@@ -310,7 +331,7 @@ mod tests {
             run_id: "r".parse().unwrap(),
             expert: expert.key.clone(),
         };
-        let setting = Arc::new(job.setting(&expert, &emitter.run_id).unwrap());
+        let setting = Arc::new(job.basis().setting(&expert, &emitter.run_id).unwrap());
         let models = job.backends.models_for(&expert, &job.options.settings).unwrap();
         RunContext { job, expert, models, setting, emitter, notices: NoticeBoard::default(), verifier: None }
     }

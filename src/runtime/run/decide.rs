@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::expert::SkillSpec;
+use crate::expert::{Expert, SkillSpec};
 use crate::fact::{Fact, FactBody};
 use crate::hint::ErrorHint as _;
 use crate::permission::{
@@ -11,6 +11,7 @@ use crate::permission::{
     PermissionQuestion, PermissionVerdict,
 };
 use crate::runtime::job::context::rules;
+use crate::runtime::options::Options;
 use crate::runtime::run::context::RunContext;
 use crate::skill::SkillSet;
 use crate::skill::base::call_argument;
@@ -28,7 +29,7 @@ pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, s
         let decisions = barred.into_iter().map(after_untrusted).collect();
         return context.fact(FactBody::CallsDecided { decisions });
     }
-    let verdicts = calls.into_iter().map(|call| (call, verdict(call, context, skills)));
+    let verdicts = calls.into_iter().map(|call| (call, verdict(call, &context.job.options, &context.expert, skills)));
     let (asking, settled): (Vec<_>, Vec<_>) =
         verdicts.partition(|(_, judged)| matches!(judged.verdict, PermissionVerdict::Asks(_)));
     if !settled.is_empty() {
@@ -49,8 +50,8 @@ pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, s
 }
 
 /// Returns the refusal of a call that rules deny.
-pub fn refusal(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Option<String> {
-    match verdict(call, context, skills).verdict {
+pub fn refusal(call: &ToolCall, options: &Options, expert: &Expert, skills: &SkillSet) -> Option<String> {
+    match verdict(call, options, expert, skills).verdict {
         PermissionVerdict::Denied(rule) => Some(denied_by(call, &rule)),
         PermissionVerdict::Allowed(_) | PermissionVerdict::Asks(_) => None,
     }
@@ -67,7 +68,7 @@ fn may_follow_untrusted(call: &ToolCall, context: &RunContext, skills: &SkillSet
         None => tool.hints.read_only,
         Some(patterns) => {
             let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
-            let argument = argument(call, tool, own_name, context);
+            let argument = argument(call, tool, own_name, &context.job.options, &context.expert);
             let subject = CallSubject { tool, own_name, argument: &argument };
             let all: Vec<&PermissionPattern> = patterns.iter().collect();
             patterns.iter().any(|pattern| pattern.covers(&subject, &all))
@@ -92,8 +93,8 @@ struct Judged {
     is_program: bool,
 }
 
-fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
-    let rules = rules(&context.job.options, &context.expert);
+fn verdict(call: &ToolCall, options: &Options, expert: &Expert, skills: &SkillSet) -> Judged {
+    let rules = rules(options, expert);
     if rules.is_empty() {
         return Judged { verdict: PermissionVerdict::Allowed(None), is_program: false };
     }
@@ -113,7 +114,7 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
         &stranger
     };
     let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
-    let argument = argument(call, tool, own_name, context);
+    let argument = argument(call, tool, own_name, options, expert);
     let verdict = match rules.decide(&CallSubject { tool, own_name, argument: &argument }) {
         // It shows definitions that a request would else have. What it finds is decided when it is called.
         PermissionVerdict::Asks(_) if skills.is_search(&call.tool_name) => PermissionVerdict::Allowed(None),
@@ -123,9 +124,8 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
 }
 
 /// The part of a call's arguments that patterns look at.
-fn argument(call: &ToolCall, tool: &ToolSpec, own_name: &str, context: &RunContext) -> CallArgument {
-    let is_base = context.expert.skills.get(&tool.skill_name).is_some_and(SkillSpec::is_base);
-    let options = &context.job.options;
+fn argument(call: &ToolCall, tool: &ToolSpec, own_name: &str, options: &Options, expert: &Expert) -> CallArgument {
+    let is_base = expert.skills.get(&tool.skill_name).is_some_and(SkillSpec::is_base);
     if is_base && tool.kind == ToolKind::Mcp {
         call_argument(own_name, call, &options.workspace, options.environment.get("HOME"))
     } else {

@@ -1,6 +1,7 @@
 //! The loop of one Run ([`drive`]): gives the machine what happened, records what follows, and performs what the
 //! machine asks for. [`start`] calls it; requests to the model and tool calls have files of their own.
 
+pub mod beginning;
 pub mod calls;
 pub mod check;
 pub mod closing;

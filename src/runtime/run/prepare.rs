@@ -7,36 +7,14 @@ use std::sync::Arc;
 use crate::event::{EventBody, InteractiveAnswer};
 use crate::expert::Expert;
 use crate::hint::ErrorHint as _;
-use crate::id::JobId;
 use crate::runtime::error::RunError;
-use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::JobContext;
-use crate::runtime::job::instruction_files::InstructionFiles;
-use crate::runtime::options::{Options, VERSION};
+use crate::runtime::job::context::JobBasis;
+use crate::runtime::options::VERSION;
 use crate::runtime::run::context::native_tools;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::task::RunTask;
-use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
 use crate::runtime::tools::open::open_tools;
-
-/// The parts of a job that exist before its folder does.
-#[derive(Clone, Copy)]
-pub struct JobBasis<'a> {
-    pub options: &'a Options,
-    pub backends: &'a JobBackends,
-    pub files: &'a InstructionFiles,
-    pub stop: &'a StopSignal,
-    pub job_id: &'a JobId,
-}
-
-impl<'a> JobBasis<'a> {
-    /// The basis of a job that has a folder.
-    pub fn from_context(job: &'a JobContext) -> Self {
-        let JobContext { options, backends, files, stop, .. } = job;
-        Self { options, backends, files, stop, job_id: job.job_id() }
-    }
-}
 
 /// A Run whose events have begun and whose tools are open.
 pub struct PreparedRun {

@@ -438,15 +438,7 @@ impl<'a> ModelRequests<'a> {
 
     /// The limits of the Run's model on the next request.
     fn limits(&self, machine: &RunMachine) -> ModelLimits {
-        let reserved = machine.reserved().map(|held| held.output_tokens);
-        let RunModel { provider, model } = self.model();
-        let reasoning = self.context.setting.reasoning_budget;
-        ModelLimits {
-            window: machine.parameters().context_window,
-            reasoning,
-            most_answer: reserved.or(provider.max_output_tokens(model, reasoning)),
-            answer_bound: provider.output_bound(model, reasoning),
-        }
+        ModelLimits::of(self.model(), machine, self.context.setting.reasoning_budget)
     }
 }
 

@@ -3,31 +3,26 @@
 
 use std::sync::Arc;
 
-use crate::checkpoint::{DelegatedBy, Status};
-use crate::content::Content;
-use crate::cost::Spend;
+use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
 use crate::expert::Expert;
-use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunParameters, RunSpec};
 use crate::id::RunId;
-use crate::machine::{Input, RunMachine};
+use crate::machine::Input;
 use crate::message::UserInput;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
+use crate::runtime::run::beginning::{Beginning, RunScene};
 use crate::runtime::run::calls::check_doubts;
-use crate::runtime::run::check::AnswerSchema;
 use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::context::RunContext;
-use crate::runtime::run::continuation::{Composer, Continuation, parameters_of};
 use crate::runtime::run::drive;
 use crate::runtime::run::events::EventEmitter;
-use crate::runtime::run::prepare::{JobBasis, PreparedRun, prepare};
+use crate::runtime::run::prepare::{PreparedRun, prepare};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
-use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
+use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::tools::Toolset;
-use crate::usage::Usage;
 
 /// Performs a task, prepared already or not. A Run that is on disk already is not begun
 /// again: it is recovered, or has stopped.
@@ -56,7 +51,7 @@ pub async fn run_task(
                 return Err(RunError::History { place: job.store.layout().log(job.job_id(), other.run()), what });
             }
             Some(past) => match past.status() {
-                Some(_) => return on_record(&job, past, false),
+                Some(_) => return on_record(&job, past),
                 None => RunTask::Recover { run: other.run().clone(), past: Box::new(past), query: None },
             },
             None => other,
@@ -65,7 +60,7 @@ pub async fn run_task(
     let expert = job.options.experts.get(task.expert().0)?.clone();
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => prepare(JobBasis::from_context(&job), &task, &expert, Vec::new()).await?,
+        None => prepare(job.basis(), &task, &expert, Vec::new()).await?,
     };
     let mut with_outputs = keep_outputs(&job, &prepared.toolset, &task);
     let PreparedRun { emitter, toolset } = prepared;
@@ -114,8 +109,7 @@ fn has_outputs(job: &JobContext, run: &RunId) -> bool {
 /// A Run ready to be driven.
 struct RunStart {
     context: RunContext,
-    machine: RunMachine,
-    first: FactBody,
+    beginning: Beginning,
     recorder: Recorder,
     /// Events of the Run's past that a process which died may not have shown.
     overdue: Vec<Event>,
@@ -129,7 +123,7 @@ impl RunStart {
         emitter: EventEmitter,
         toolset: &Toolset,
     ) -> Result<Self, RunError> {
-        let mut setting = job.setting(&expert, task.run())?;
+        let mut setting = job.basis().setting(&expert, task.run())?;
         if let RunTask::Recover { past, .. } = &task {
             setting.started_at = past.began_at;
         }
@@ -144,72 +138,15 @@ impl RunStart {
             verifier: toolset.verifier.clone(),
         };
         match task {
-            RunTask::Start { query, attached, by, first_step, .. } => {
-                let input = std::iter::once(Content::text(query)).chain(attached).collect();
-                Self::begin(context, toolset, input, by, first_step)
-            }
-            RunTask::Continue(start) => Self::continue_from(context, toolset, *start),
             RunTask::Recover { past, query, .. } => Self::recover(context, toolset, *past, query),
+            new => {
+                let beginning = Beginning::new(scene(&context, toolset), new)?;
+                let run_store = context.job.job.create_run(&context.setting)?;
+                let recorder =
+                    Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&context.job.options.sink));
+                Ok(Self { context, beginning, recorder, overdue: Vec::new() })
+            }
         }
-    }
-
-    fn begin(
-        context: RunContext,
-        toolset: &Toolset,
-        input: Vec<Content>,
-        by: Option<Box<DelegatedBy>>,
-        first_step: u64,
-    ) -> Result<Self, RunError> {
-        let answer = AnswerSchema::choose(&context.job.options, &context.expert, by.is_some(), None)?;
-        let recorder = create_record(&context)?;
-        let run = context.emitter.run_id.clone();
-        let expert = context.expert.reference();
-        let machine = recorded_run::fresh(context.job.job_id(), &run, expert.clone());
-        let spec = RunSpec {
-            job_id: context.job.job_id().clone(),
-            run_id: run,
-            expert,
-            instruction: composer(&context, by.is_some()).compose(answer.schema.as_ref()),
-            first_step,
-            untrusted: by.is_none() && context.job.options.untrusted_input,
-            delegated_by: by.map(|by| *by),
-            parameters: context.job.parameters(
-                &context.expert,
-                &context.models,
-                toolset,
-                &context.setting,
-                answer.schema,
-            ),
-            budgets: context.setting.budgets,
-        };
-        let first = FactBody::Started { spec: Box::new(spec), input };
-        Ok(Self { context, machine, first, recorder, overdue: Vec::new() })
-    }
-
-    fn continue_from(context: RunContext, toolset: &Toolset, from: ContinueFrom) -> Result<Self, RunError> {
-        let untrusted =
-            from.untrusted || (context.job.options.untrusted_input && (from.query.is_some() || from.answer.is_some()));
-        let ContinueFrom { run, from, query, answers, reached_step, delegated_usage, delegated_spend, .. } = from;
-        let before = parameters_of(&context.job.store, context.job.job_id(), &from.head.run_id, &from.messages);
-        let is_delegate = from.head.delegated_by.is_some();
-        let Continuation { schema, instruction, query, .. } =
-            go_on(&context, is_delegate, &before, from.head.from_elsewhere, query)?;
-        let recorder = create_record(&context)?;
-        let resumption = Resumption {
-            run_id: run,
-            parent: Some(ParentCheckpoint { run_id: from.head.run_id.clone(), checkpoint_id: from.head.id.clone() }),
-            query,
-            answers,
-            reached_step,
-            delegated_usage,
-            delegated_spend,
-            untrusted,
-            instruction,
-            parameters: context.job.parameters(&context.expert, &context.models, toolset, &context.setting, schema),
-        };
-        let first = FactBody::Resumed { resumption: Box::new(resumption) };
-        let machine = RunMachine::restore(from);
-        Ok(Self { context, machine, first, recorder, overdue: Vec::new() })
     }
 
     fn recover(
@@ -219,7 +156,6 @@ impl RunStart {
         query: Option<UserInput>,
     ) -> Result<Self, RunError> {
         let job = &context.job;
-        let is_delegate = past.machine.head().delegated_by.is_some();
         let run = context.emitter.run_id.clone();
         let run_store = job.job.open_run_at(&run, past.log_end)?;
         let mut recorder = Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&job.options.sink));
@@ -232,36 +168,21 @@ impl RunStart {
         if let Some((save, position)) = past.unstored {
             recorder.restore(&save, position)?;
         }
-        let untrusted = job.options.untrusted_input && query.is_some();
-        let before = past.machine.parameters();
-        let Continuation { schema, instruction, query, .. } = go_on(&context, is_delegate, before, false, query)?;
-        let resumption = Resumption {
-            run_id: run,
-            parent: None,
-            query,
-            answers: Vec::new(),
-            reached_step: 0,
-            delegated_usage: Usage::default(),
-            delegated_spend: Spend::default(),
-            untrusted,
-            instruction,
-            parameters: job.parameters(&context.expert, &context.models, toolset, &context.setting, schema),
-        };
-        let first = FactBody::Resumed { resumption: Box::new(resumption) };
-        let mut machine = past.machine;
-        // What was spent before this process is the job's account's already.
-        machine.restart_totals();
-        Ok(Self { context, machine, first, recorder, overdue: past.events })
+        let beginning = Beginning::recovered(scene(&context, toolset), run, past.machine, query)?;
+        Ok(Self { context, beginning, recorder, overdue: past.events })
     }
 
     async fn drive(self, toolset: Toolset) -> Result<StoppedRun, RunError> {
-        let Self { context, mut machine, first, mut recorder, overdue } = self;
+        let Self { context, beginning: Beginning { mut machine, first, change }, mut recorder, overdue } = self;
+        if let Some(message) = change {
+            context.emitter.emit(EventBody::RuntimeWarning { message });
+        }
         for event in &overdue {
             context.emitter.sink.emit(event, machine.messages());
         }
         let mut skills = toolset.skills;
         let input = Input::Fact(context.fact(first));
-        let driven = match check_doubts(&machine, &input, &context, &skills) {
+        let driven = match check_doubts(&machine, &input, context.job.options.in_doubt, &skills) {
             Ok(()) => drive(&mut machine, input, &mut recorder, &context, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
@@ -284,30 +205,8 @@ impl RunStart {
     }
 }
 
-/// The composer of the Run's instruction.
-fn composer(context: &RunContext, is_delegate: bool) -> Composer<'_> {
-    let JobContext { options, files, backends, .. } = &*context.job;
-    let started_at = context.setting.started_at;
-    Composer { options, expert: &context.expert, files, redactor: &backends.redactor, started_at, is_delegate }
-}
-
-/// The things that the Run goes on with; a change of its files is shown.
-fn go_on(
-    context: &RunContext,
-    is_delegate: bool,
-    before: &RunParameters,
-    from_elsewhere: bool,
-    query: Option<UserInput>,
-) -> Result<Continuation, RunError> {
-    let continuation = composer(context, is_delegate).go_on(before, from_elsewhere, query)?;
-    if let Some(message) = continuation.change.clone() {
-        context.emitter.emit(EventBody::RuntimeWarning { message });
-    }
-    Ok(continuation)
-}
-
-/// The record of a Run that is new.
-fn create_record(context: &RunContext) -> Result<Recorder, RunError> {
-    let run_store = context.job.job.create_run(&context.setting)?;
-    Ok(Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&context.job.options.sink)))
+/// The Run's scene.
+fn scene<'a>(context: &'a RunContext, toolset: &'a Toolset) -> RunScene<'a> {
+    let RunContext { job, expert, models, setting, .. } = context;
+    RunScene { job: job.basis(), expert, models, toolset, setting }
 }

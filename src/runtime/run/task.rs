@@ -70,6 +70,14 @@ pub struct StoppedRun {
     pub with_outputs: Option<Vec<RunId>>,
 }
 
+impl StoppedRun {
+    /// A Run that stopped in an earlier process with this checkpoint.
+    pub fn on_record(checkpoint: Checkpoint, path: PathBuf) -> Self {
+        let totals = RunTotals::default();
+        Self { checkpoint, path, steps: 0, on_record: true, totals, skills: None, with_outputs: None }
+    }
+}
+
 impl RunTask {
     /// The Run that it is about.
     pub fn run(&self) -> &RunId {

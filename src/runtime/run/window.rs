@@ -8,6 +8,7 @@ use crate::checkpoint::MeasuredTokens;
 use crate::expert::ContextLimit;
 use crate::generation::{FailureKind, Generation, GenerationFailure};
 use crate::machine::RunMachine;
+use crate::runtime::job::models::RunModel;
 use crate::setting::ReasoningBudget;
 use crate::token_estimate::{message_tokens, tools_tokens};
 use crate::tool::ToolSpec;
@@ -88,6 +89,18 @@ pub struct ModelLimits {
 }
 
 impl ModelLimits {
+    /// The limits of `model` on the next request of `machine`.
+    pub fn of(model: &RunModel, machine: &RunMachine, reasoning: ReasoningBudget) -> Self {
+        let reserved = machine.reserved().map(|held| held.output_tokens);
+        let RunModel { provider, model } = model;
+        Self {
+            window: machine.parameters().context_window,
+            reasoning,
+            most_answer: reserved.or(provider.max_output_tokens(model, reasoning)),
+            answer_bound: provider.output_bound(model, reasoning),
+        }
+    }
+
     /// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
     pub fn overflow(&self, size: PromptSize) -> Option<GenerationFailure> {
         let window = self.window?;

@@ -22,6 +22,23 @@ pub fn filled(provider: Provider) -> Test {
     place(provider, LIMIT).answers(answers)
 }
 
+/// A job that has gone on behind a summary.
+pub fn summarised() -> Test {
+    let test = filled(Provider::Anthropic);
+    test.server().script([full(Answer::text(SUMMARY), 9_500), full(Answer::text("Owls."), 9_000)]);
+    test.run(["run", "librarian", "Which?"]).assert_code(0);
+    test
+}
+
+/// A completed job whose conversation leaves no room for a long question.
+pub fn almost_filled() -> Test {
+    let answers =
+        [read("barn", 5_000), read("tawny", 8_000), read("snowy", 12_000), full(Answer::text("Owls."), 13_000)];
+    let test = place(Provider::Anthropic, LIMIT).answers(answers);
+    test.run(["run", "librarian", "Which?"]).assert_code(0);
+    test
+}
+
 fn asks_for_summary(request: &Request) -> bool {
     request.contains("You keep the memory of an agent")
 }

@@ -16,6 +16,7 @@ JSON Schemas (draft 2020-12):
 | --- | --- | --- |
 | events | `perstack schema events`, [events.schema.json](events.schema.json) | `schemaVersion`, on every event |
 | the object of `--output json` | `perstack schema result`, [result.schema.json](result.schema.json) | `schemaVersion` |
+| the object of `--dry-run --output json` | `perstack schema dry-run`, [dry-run.schema.json](dry-run.schema.json) | `schemaVersion` |
 | `job.json` | `perstack schema job`, [job.schema.json](job.schema.json) | `formatVersion` |
 | checkpoint files | `perstack schema checkpoint`, [checkpoint.schema.json](checkpoint.schema.json) | `formatVersion` |
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 static EVENT: LazyLock<Validator> = LazyLock::new(|| closed("events"));
 static RESULT: LazyLock<Validator> = LazyLock::new(|| closed("result"));
 static JOB: LazyLock<Validator> = LazyLock::new(|| closed("job"));
+static DRY_RUN: LazyLock<Validator> = LazyLock::new(|| closed("dry-run"));
 static CHECKPOINT: LazyLock<Validator> = LazyLock::new(|| closed("checkpoint"));
 
 /// The schema of this name, as it is in the book.
@@ -50,6 +51,11 @@ pub fn assert_event(event: &Value) {
 #[track_caller]
 pub fn assert_result(result: &Value) {
     assert_valid(&RESULT, "a result", result);
+}
+
+#[track_caller]
+pub fn assert_dry_run(dry: &Value) {
+    assert_valid(&DRY_RUN, "a dry run", dry);
 }
 
 #[track_caller]
