@@ -1,5 +1,7 @@
 //! Agent Skills: two experts with one skill, its files on demand, its scripts contained, and skills that are not right.
 
+pub mod shapes;
+
 use std::fs;
 use std::path::Path;
 

@@ -12,6 +12,7 @@ use crate::mcp::{calling, tool_results};
 use crate::support::tool_server::{command_skill, librarian, remote_skill};
 use crate::support::{Answer, Test, call, skipped};
 
+mod agent_skills;
 mod browser;
 mod contained;
 mod popular;

@@ -50,9 +50,10 @@ pub(super) fn open_file(dir: &Dir, path: &Path) -> io::Result<std::fs::File> {
 /// Looks at all files of the skill in `dir`, which is `real` and is called `named`. Returns the scripts that may not be run.
 ///
 /// # Errors
-/// A link that leads out of it, more files or bytes than a skill has, or a folder that cannot be listed.
-pub(super) fn check(dir: &Dir, real: &Path, named: &Path) -> Result<Vec<String>, ConfigError> {
+/// A link that leads out of it, another name of one of `closed`, more files or bytes than a skill has, or a folder that cannot be listed.
+pub(super) fn check(dir: &Dir, real: &Path, named: &Path, closed: &[PathBuf]) -> Result<Vec<String>, ConfigError> {
     let refused = |problem| Err(ConfigError::AgentSkillFolder { path: named.to_owned(), problem });
+    let closed: Vec<(&PathBuf, Metadata)> = closed.iter().filter_map(|path| Some((path, on_disk(path)?))).collect();
     let mut without_right = Vec::new();
     let mut bytes = 0_u64;
     for Entry { relative, metadata } in entries(dir, named)? {
@@ -64,6 +65,11 @@ pub(super) fn check(dir: &Dir, real: &Path, named: &Path) -> Result<Vec<String>,
                 let target = target.display();
                 return refused(format!("{shown} leads to {target}, out of the skill's folder: put a copy there"));
             }
+        } else if let Some((path, _)) = closed.iter().find(|(_, other)| is_same(other, &metadata)) {
+            let path = path.display();
+            return refused(format!(
+                "{shown} is {path} by another name (a hard link), which no skill has: put a copy there"
+            ));
         } else if metadata.is_file() {
             bytes = bytes.saturating_add(metadata.len());
             if bytes > MOST_BYTES {
@@ -155,6 +161,22 @@ fn entries(dir: &Dir, named: &Path) -> Result<Vec<Entry>, ConfigError> {
 fn begins_as_script(dir: &Dir, path: &Path) -> bool {
     let mut beginning = [0; 2];
     open_file(dir, path).and_then(|mut file| file.read_exact(&mut beginning)).is_ok() && beginning == *b"#!"
+}
+
+fn on_disk(path: &Path) -> Option<Metadata> {
+    std::fs::metadata(path).ok().map(Metadata::from_just_metadata)
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use cap_std::fs::MetadataExt as _;
+    one.dev() == other.dev() && one.ino() == other.ino()
+}
+
+/// False: this system's files are not asked for their names.
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    false
 }
 
 #[cfg(unix)]

@@ -185,11 +185,24 @@ fn below(lines: &mut Lines<'_>) -> Result<HeadField, Mistake> {
             if pairs.iter().any(|(other, _)| *other == key) {
                 return Err(line.mistake(format!("{key} is there twice")));
             }
-            let text = one_text(&line, rest, lines)?;
+            let text = if rest.is_empty() || rest.starts_with(['[', '{']) {
+                nested(&line, lines)
+            } else if let Some(header) = rest.strip_prefix(['|', '>']) {
+                block(&line, rest.starts_with('>'), header, lines)?
+            } else {
+                one_text(&line, rest, lines)?
+            };
             pairs.push((key, text));
         }
     }
     Ok(if is_item(&first) { HeadField::List(items) } else { HeadField::Map(pairs) })
+}
+
+/// Passes over what a name of a map has in the place of a text: maps have no meaning here.
+fn nested(key: &Line<'_>, lines: &mut Lines<'_>) -> String {
+    let is_below = |line: &Line<'_>| line.is_blank() || line.indent > key.indent;
+    while lines.next_if(|line| is_below(line) || (line.indent == key.indent && is_item(line))).is_some() {}
+    String::new()
 }
 
 /// The text of an item or of a pair.

@@ -270,7 +270,7 @@ fn load(folder: &Path, looked: &Path, places: SkillPlaces<'_>) -> Result<(AgentS
     let dir = folder::open(&real, &root).map_err(unreadable)?;
     let file = folder.join(SKILL_FILE);
     // Before anything in it is read: a link could lead to any file.
-    let rights = folder::check(&dir, &real, folder)?;
+    let rights = folder::check(&dir, &real, folder, places.closed)?;
     let text = match folder::open_file(&dir, Path::new(SKILL_FILE)) {
         Ok(opened) => read_opened(opened, &file, MOST_OF_FILE)?.text,
         Err(error) if is_absence(&error) => return Err(problem(folder, format!("there is no {SKILL_FILE}"))),

@@ -49,6 +49,11 @@ fn skills_of_the_shapes_that_are_in_use_are_read() {
         ("name: owls\ndescription: Counts.\nallowed-tools: Bash(git:*) Read", "Counts."),
         ("name: owls\ndescription: Counts.\nallowed-tools:\n  - Read\n  - Write", "Counts."),
         ("name: owls\ndescription: Counts.\ncompatibility: Needs git and a network", "Counts."),
+        (
+            "name: owls\ndescription: Counts.\nmetadata:\n  version: 1.2.0\n  tags: [birds, night]\n  words:\n    - owl\n  \
+             by:\n    name: someone\n  why: >\n    All of\n    them.\nlicense: MIT",
+            "Counts.",
+        ),
         ("# By someone\nname: owls\n\ndescription: Counts.  # all of them", "Counts."),
         ("name: owls\ndescription:\n  Counts owls.\nhooks:\n  before:\n    - run: x", "Counts owls."),
         ("name: owls\ndescription: \"Counts owls:\n  all of them.\"", "Counts owls: all of them."),

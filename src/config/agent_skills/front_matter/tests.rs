@@ -85,7 +85,6 @@ fn everything_beyond_is_refused_with_its_line() {
         ("a: \"open", "2: expected the closing quote"),
         ("a: \"x\" y", "2: expected the end of the line"),
         ("a: \"\\q\"", "2: expected one of"),
-        ("a:\n  b:\n    c: d", "3: expected a text on this line"),
         ("a:\n  - b\n   - c", "4: expected a plain text"),
         ("a: |2\n  x", "2: expected the end of the line"),
         ("a: >\n  x\n    y", "4: expected the indentation of the lines before"),
