@@ -26,6 +26,7 @@ use crate::permission::PermissionPattern;
 use crate::runtime::{DRY_RUN_SCHEMA_VERSION, DryRun, JobResult, RESULT_SCHEMA_VERSION};
 use crate::sandbox::Sandbox;
 use crate::store::WrittenCheckpoint;
+use crate::test_results::{TEST_SCHEMA_VERSION, TestResults};
 
 /// Schemas of types that write and read themselves.
 macro_rules! schemas {
@@ -121,7 +122,7 @@ fn schema_of<T: JsonSchema>(settings: SchemaSettings, title: &str, description: 
 }
 
 /// Every contract with its name on the command line.
-fn contracts() -> [(&'static str, Value); 5] {
+fn contracts() -> [(&'static str, Value); 6] {
     let written = || SchemaSettings::draft2020_12().for_serialize();
     let read = || SchemaSettings::draft2020_12().for_deserialize();
     let mut checkpoint = schema_of::<WrittenCheckpoint<'static>>(
@@ -169,6 +170,14 @@ fn contracts() -> [(&'static str, Value); 5] {
         ),
         ("job", job),
         ("checkpoint", checkpoint),
+        (
+            "tests",
+            schema_of::<TestResults>(
+                written(),
+                "Results of perstack test",
+                &format!("The object of `perstack test --output json`, schemaVersion {TEST_SCHEMA_VERSION}."),
+            ),
+        ),
     ]
 }
 

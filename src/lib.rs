@@ -106,6 +106,7 @@ pub mod fact;
 pub mod job;
 pub mod event;
 pub mod redact;
+pub mod test_results;
 
 // Pure logic.
 pub mod machine;

@@ -62,6 +62,17 @@ pub struct QueryInput {
     pub attached: Vec<Content>,
 }
 
+/// A query with these files, without standard input and without a word about it.
+///
+/// # Errors
+/// As [`InputSources::required`].
+pub fn query_with_files(query: &str, files: &[PathBuf], folder: &Path) -> Result<QueryInput, Failure> {
+    let args = InputArgs { no_stdin: true, ..InputArgs::default() };
+    let sources = InputSources { query: None, with_stdin: false, is_answer: false, args: &args, folder, quiet: true };
+    let files = files.iter().map(|path| file::read(folder, path)).collect::<Result<Vec<_>, Failure>>()?;
+    sources.with_files(not_blank(query.to_owned())?, files)
+}
+
 /// The places that the input comes from, as the command line names them.
 pub struct InputSources<'a> {
     /// The query's argument.

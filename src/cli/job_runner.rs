@@ -94,6 +94,13 @@ pub fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::other)
 }
 
+/// Ends the program soon after the next signal: the report of the end may block (a stalled pipe).
+pub async fn end_by_signal(mut signals: Signals) {
+    let signal = signals.next().await;
+    tokio::time::sleep(FAREWELL).await;
+    std::process::exit(i32::from(signal.exit() as u8));
+}
+
 /// Runs a job. `live` is the command that does the same without a recorded session.
 ///
 /// # Errors

@@ -236,7 +236,7 @@ impl From<Doubt> for InDoubt {
 }
 
 /// A whole number from 1.
-fn positive(text: &str) -> Result<u64, String> {
+pub fn positive(text: &str) -> Result<u64, String> {
     let refused = || format!("expected a whole number from 1 to {}", u64::MAX);
     text.parse().ok().filter(|number| *number > 0).ok_or_else(refused)
 }

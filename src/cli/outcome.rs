@@ -338,6 +338,11 @@ pub fn account_line(account: &AccountEnd) -> String {
     format!("account {}: {}", account.id, parts.join(", "))
 }
 
+/// Returns true if the account that a job shares has too little left for it to go on.
+pub fn is_out_of_budget(outcome: &Outcome) -> bool {
+    outcome.status == Status::StoppedByBudget && outcome.account.as_ref().is_some_and(|account| account.is_used_up)
+}
+
 /// Doubles the budget that was reached, and more if that is not enough for the next request.
 pub fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
     let budgets = &mut args.model.budgets;

@@ -48,6 +48,8 @@ pub enum Described {
     Job,
     /// A checkpoint file of the storage, the TypeScript version's included
     Checkpoint,
+    /// The object of `perstack test --output json`
+    Tests,
 }
 
 impl Described {

@@ -61,7 +61,7 @@ pub use output_schema::read_output_schema;
 pub use precedence::{settle, settle_in_folder};
 pub use root::{Discovered, FILE_NAME, discover};
 pub use suggest::nearest;
-pub use test_cases::{Expectations, TestCase, read_test_cases};
+pub use test_cases::{Expectations, Judge, LiveCase, NeededPasses, REPEATS, TestCase, read_test_cases};
 pub use user::{UserDefaults, user_defaults, user_models};
 
 /// The run options that one source (flags, environment, a file) sets. `None`: not set there.

@@ -23,7 +23,8 @@ pub(super) fn verify(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<V
     })
 }
 
-fn command_line(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
+/// The text of a shell command.
+pub(super) fn command_line(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
     let text = node.string(diagnostics)?;
     if text.contains('\0') {
         node.problem("expected a shell command, received a text with a NUL character", diagnostics);
@@ -41,7 +42,7 @@ fn rounds(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u32> {
 }
 
 /// Milliseconds, or a length of time in words.
-fn length_of_time(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u64> {
+pub(super) fn length_of_time(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u64> {
     if node.is_number() {
         return node.whole(&VERIFY_TIMEOUT, diagnostics);
     }

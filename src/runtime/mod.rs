@@ -34,6 +34,7 @@ pub use options::{
 };
 pub use recorded_job::{PartInput, RecordedJob};
 pub use run::instruction_change::{InstructionPart, changed_instruction};
+pub use run::verify::verify_apart;
 pub use tools::containment::{SandboxRules, with_agent_skills};
 pub use tools::search::SearchState;
 pub use tools::servers::programs_of;

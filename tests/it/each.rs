@@ -30,7 +30,7 @@ fn rows_text(rows: std::ops::RangeInclusive<u64>) -> String {
 }
 
 /// US dollars.
-fn dollars(meter: &AtomicU64) -> f64 {
+pub fn dollars(meter: &AtomicU64) -> f64 {
     Cost::from_picodollars(meter.load(Ordering::SeqCst)).usd()
 }
 
@@ -269,7 +269,7 @@ fn a_signal_stops_all_rows_in_order() {
 const TURN: Tokens = Tokens { input: 100, cached: 0, output: 1000, reasoning: 0 };
 
 /// Answers each row with its number, and counts picodollars.
-fn metered(test: &Test) -> Arc<AtomicU64> {
+pub fn metered(test: &Test) -> Arc<AtomicU64> {
     let spent = Arc::new(AtomicU64::new(0));
     let meter = spent.clone();
     test.server().answer_by(move |request| {

@@ -36,6 +36,7 @@ mod foreign_state;
 mod forms;
 mod guidance;
 mod from_original;
+mod live_cases;
 mod lockfile;
 mod long_output;
 mod help;

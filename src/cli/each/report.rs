@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::Process;
 use crate::cli::failure::Failure;
-use crate::cli::outcome::account_line;
+use crate::cli::outcome::{account_line, is_out_of_budget};
 use crate::cli::output_file::OutputFile;
 use crate::cli::render::{LiveLines, MARGIN, Paint, Stderr, money, shortened, steps, visible};
 
@@ -120,11 +120,6 @@ impl BatchCounts {
 /// Returns true if nothing was done for a job that had completed before.
 fn is_from_before(outcome: &Outcome) -> bool {
     outcome.steps == 0 && outcome.duration_ms == 0
-}
-
-/// Returns true if the account of all rows has too little left for the job to go on.
-pub fn is_out_of_budget(outcome: &Outcome) -> bool {
-    outcome.status == Status::StoppedByBudget && outcome.account.as_ref().is_some_and(|account| account.is_used_up)
 }
 
 /// The text to be written at a time.

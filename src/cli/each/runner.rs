@@ -17,14 +17,14 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::report::{BatchCounts, BatchReport, Lines, RowEnd, is_out_of_budget};
+use super::report::{BatchCounts, BatchReport, Lines, RowEnd};
 use super::rows::Row;
 use crate::cli::Exit;
 use crate::cli::command_line::CommandLine;
 use crate::cli::failure::Failure;
-use crate::cli::job_runner::{GRACE, async_runtime, control_runtime};
+use crate::cli::job_runner::{GRACE, async_runtime, control_runtime, end_by_signal};
 use crate::cli::options::JobArgs;
-use crate::cli::outcome::{FAREWELL, raise};
+use crate::cli::outcome::{is_out_of_budget, raise};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::telemetry::Telemetry;
 
@@ -78,13 +78,6 @@ pub fn run(
     control.shutdown_background();
     workers.shutdown_background();
     exit
-}
-
-/// Ends the program soon after the next signal: the report of the end may block (a stalled pipe).
-async fn end_by_signal(mut signals: Signals) {
-    let signal = signals.next().await;
-    tokio::time::sleep(FAREWELL).await;
-    std::process::exit(i32::from(signal.exit() as u8));
 }
 
 /// The end of the work.

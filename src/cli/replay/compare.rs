@@ -39,6 +39,8 @@ pub struct Candidate {
     /// The file, if one is named; relative to the current folder.
     pub config: Option<PathBuf>,
     pub model: Option<String>,
+    /// The folder that context files are read from [default: the configuration's workspace].
+    pub workspace: Option<PathBuf>,
 }
 
 /// The first difference from a recording.
@@ -176,7 +178,8 @@ fn options(
     let (then, asked) = recorded.options_here(part, storage, &as_recorded).map_err(Failure::usage)?;
     let model = asked_args(recorded, &then, &asked, candidate);
     let sandbox = asked.iter().any(|name| name == "sandbox").then_some(then.settings.sandbox);
-    let place = PlaceArgs { config: candidate.config.clone(), sandbox, ..PlaceArgs::default() };
+    let (config, workspace) = (candidate.config.clone(), candidate.workspace.clone());
+    let place = PlaceArgs { config, workspace, sandbox, ..PlaceArgs::default() };
     let mut setup = Setup::read(process, &place, &model, ProjectNeed::Required)?;
     // What the command line had about files is about the same files here.
     let here = LocalPaths::new(&setup.workspace, setup.environment.get("HOME"));

@@ -98,7 +98,7 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
     let format = output.format()?;
     let recorded = load(&process.folder.join(&args.file), &args.file)?;
     if let Some(config) = &args.against {
-        let candidate = Candidate { config: Some(config.clone()), model: args.model.clone() };
+        let candidate = Candidate { config: Some(config.clone()), model: args.model.clone(), workspace: None };
         return run_against(&recorded, &candidate, format, process);
     }
     let folder = JobFolder::open(args.storage.as_ref().map(|folder| process.folder.join(folder)))?;

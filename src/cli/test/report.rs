@@ -1,143 +1,125 @@
-//! [`TestReport`]: the results of the cases, as text, as a JSON object and as JUnit XML.
+//! [`print`]: the results of the cases on standard output, as text or as a JSON object.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use perstack::cost::Cost;
-use perstack::runtime::Outcome;
-use serde::Serialize;
-use serde_json::json;
+use perstack::test_results::{BaselineChanges, CaseResult, CaseStatus, PassEstimate, TestResults};
 
+use super::baseline::runs;
+use super::runner::numbers_line;
 use crate::cli::render::{Paint, visible, visible_lines};
 
-/// The numbers of a job that was replayed to its end.
-#[derive(Debug, Clone, Serialize)]
-pub struct CaseNumbers {
-    steps: u64,
-    tokens: u64,
-    /// US dollars; null when nothing is known of them.
-    cost: Option<Cost>,
+/// The numbers of repetitions for which estimates are shown, besides that of all.
+const SHOWN: [u64; 7] = [1, 2, 3, 5, 10, 100, 1000];
+
+/// The results as a JSON object, with a line's end.
+///
+/// # Errors
+/// Never: everything in it can be written so.
+pub fn json(results: &TestResults) -> serde_json::Result<String> {
+    Ok(serde_json::to_string_pretty(results)? + "\n")
 }
 
-impl From<&Outcome> for CaseNumbers {
-    fn from(outcome: &Outcome) -> Self {
-        let cost = (!outcome.spend.is_unknown()).then_some(outcome.spend.cost);
-        Self { steps: outcome.steps, tokens: outcome.usage.total_tokens, cost }
-    }
+/// Writes the results to standard output.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn print(results: &TestResults, as_json: bool, paint: Paint) -> io::Result<()> {
+    let text = if as_json { json(results)? } else { text(results, paint) };
+    io::stdout().lock().write_all(text.as_bytes())
 }
 
-/// The result of a case. It has passed when nothing has failed.
-#[derive(Debug, Clone, Serialize)]
-pub struct CaseResult {
-    pub file: String,
-    pub name: String,
-    pub failures: Vec<String>,
-    #[serde(flatten)]
-    pub numbers: Option<CaseNumbers>,
-}
-
-/// The results so far.
-#[derive(Debug, Default)]
-pub struct TestReport {
-    cases: Vec<CaseResult>,
-}
-
-impl TestReport {
-    /// Adds the result of a case.
-    pub fn add(&mut self, result: CaseResult) {
-        self.cases.push(result);
+fn text(results: &TestResults, paint: Paint) -> String {
+    let mut lines: Vec<String> = results.cases.iter().flat_map(|case| of_case(case, paint)).collect();
+    if let Some(changes) = &results.baseline {
+        lines.extend(of_baseline(changes, paint));
     }
-
-    /// Returns true if no case has failed.
-    pub fn all_passed(&self) -> bool {
-        self.failed() == 0
-    }
-
-    fn failed(&self) -> usize {
-        self.cases.iter().filter(|case| !case.failures.is_empty()).count()
-    }
-
-    /// Writes the results to standard output.
-    ///
-    /// # Errors
-    /// When that cannot be written.
-    pub fn print(&self, as_json: bool, paint: Paint) -> io::Result<()> {
-        let passed = self.cases.len().saturating_sub(self.failed());
-        let mut text = String::new();
-        if as_json {
-            let object = json!({"passed": passed, "failed": self.failed(), "cases": self.cases, "schemaVersion": 1});
-            text = format!("{object:#}\n");
-        } else {
-            for CaseResult { file, name, failures, .. } in &self.cases {
-                let mark = if failures.is_empty() { paint.green("passed") } else { paint.red("failed") };
-                // Writing to a String does not fail.
-                let _ = writeln!(text, "{mark} {file}: {}", visible(name));
-                for line in failures.iter().flat_map(|failure| visible_lines(failure)) {
-                    let _ = writeln!(text, "  {line}");
-                }
-            }
-            let _ = writeln!(text, "{passed} passed, {} failed", self.failed());
+    let TestResults { passed, failed, skipped, not_run, .. } = results;
+    let mut last = format!("{passed} passed, {failed} failed");
+    for (number, what) in [(not_run, "not run"), (skipped, "skipped (they ask a model: --live)")] {
+        if *number > 0 {
+            let _ = write!(last, ", {number} {what}");
         }
-        io::stdout().lock().write_all(text.as_bytes())
     }
-
-    /// The results as JUnit XML.
-    pub fn junit(&self) -> String {
-        let (tests, failed) = (self.cases.len(), self.failed());
-        let mut text = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"perstack\" tests=\"{tests}\" failures=\"{failed}\">\n"
-        );
-        for CaseResult { file, name, failures, .. } in &self.cases {
-            let _ = write!(text, "<testcase classname=\"{}\" name=\"{}\"", escaped(file), escaped(name));
-            if let Some(first) = failures.first() {
-                let message = escaped(first.lines().next().unwrap_or_default());
-                let all = escaped(&failures.join("\n"));
-                let _ = write!(text, ">\n<failure message=\"{message}\">{all}</failure>\n</testcase>\n");
-            } else {
-                text.push_str("/>\n");
-            }
-        }
-        text + "</testsuite>\n</testsuites>\n"
-    }
+    lines.push(last);
+    lines.join("\n") + "\n"
 }
 
-/// A text within XML. Characters that XML does not allow are replaced.
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::new(), |mut all, c| {
-        match c {
-            '&' => all.push_str("&amp;"),
-            '<' => all.push_str("&lt;"),
-            '>' => all.push_str("&gt;"),
-            '"' => all.push_str("&quot;"),
-            '\n' | '\t' => all.push(c),
-            '\u{fffe}' | '\u{ffff}' => all.push('\u{fffd}'),
-            c if c.is_control() => all.push('\u{fffd}'),
-            c => all.push(c),
+fn of_case(case: &CaseResult, paint: Paint) -> Vec<String> {
+    let CaseResult { file, name, failures, repetitions, .. } = case;
+    let word = case.status.name();
+    let mark = match case.status {
+        CaseStatus::Passed => paint.green(word),
+        CaseStatus::Failed => paint.red(word),
+        CaseStatus::Skipped | CaseStatus::NotRun => paint.yellow(word),
+    };
+    let reason = case.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let mut lines = vec![format!("{mark} {}: {}{reason}", visible(file), visible(name))];
+    if let Some(line) = of_runs(case) {
+        lines.push(format!("  {line}"));
+    }
+    if !case.unchecked.is_empty() {
+        lines.push(format!("  not looked at without --live: {}", case.unchecked.join(", ")));
+    }
+    let within = |lines: &mut Vec<String>, text: &str| {
+        lines.extend(visible_lines(text).iter().map(|line| format!("  {line}")));
+    };
+    for failure in failures {
+        within(&mut lines, failure);
+    }
+    for (at, run) in repetitions.iter().enumerate().filter(|_| repetitions.len() > 1) {
+        for failure in &run.failures {
+            within(&mut lines, &format!("repetition {}: {failure}", at.saturating_add(1)));
         }
-        all
-    })
+    }
+    let jobs = repetitions.iter().filter(|run| run.status == CaseStatus::Failed).filter_map(|run| run.job_id.as_ref());
+    lines.extend(jobs.take(1).map(|job| format!("  perstack log {}", visible(job))));
+    lines
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn xml_has_nothing_that_acts_in_it() {
-        let mut report = TestReport::default();
-        let failures = vec!["a < b & \"c\"\u{1b}[2J\n]]>".to_owned()];
-        report.add(CaseResult { file: "a.test.toml".to_owned(), name: "<n>".to_owned(), failures, numbers: None });
-        report.add(CaseResult {
-            file: "a.test.toml".to_owned(),
-            name: "b".to_owned(),
-            failures: Vec::new(),
-            numbers: None,
-        });
-        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n\
-            <testsuite name=\"perstack\" tests=\"2\" failures=\"1\">\n\
-            <testcase classname=\"a.test.toml\" name=\"&lt;n&gt;\">\n\
-            <failure message=\"a &lt; b &amp; &quot;c&quot;\u{fffd}[2J\">a &lt; b &amp; &quot;c&quot;\u{fffd}[2J\n]]&gt;</failure>\n\
-            </testcase>\n<testcase classname=\"a.test.toml\" name=\"b\"/>\n</testsuite>\n</testsuites>\n";
-        assert_eq!(report.junit(), expected);
+/// The numbers of a case that asked a model.
+fn of_runs(case: &CaseResult) -> Option<String> {
+    let numbers = case.numbers.as_ref().filter(|_| case.live).map(numbers_line);
+    let (passes, runs) = runs(case)?;
+    if case.repetitions.len() == 1 {
+        let judged = case.repetitions.first().and_then(|run| run.judgement.as_ref()).and_then(|it| it.score);
+        let judged = judged.map(|score| format!("score {score}"));
+        return Some(numbers.into_iter().chain(judged).collect::<Vec<_>>().join(", "));
     }
+    let required = case.required_passes.map(|required| format!(", {required} needed")).unwrap_or_default();
+    let shown = |it: &&PassEstimate| SHOWN.contains(&it.k) || it.k == runs;
+    let estimate = |mark: char, value: fn(&PassEstimate) -> f64| {
+        let all = case.estimates.iter().filter(shown).map(|it| format!("pass{mark}{} {}", it.k, value(it)));
+        all.collect::<Vec<_>>().join(" ")
+    };
+    let (any, all) = (estimate('@', |it| it.any), estimate('^', |it| it.all));
+    let parts = [Some(format!("{passes} of {runs} repetitions passed{required}")), Some(any), Some(all), numbers];
+    Some(parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+}
+
+fn of_baseline(changes: &BaselineChanges, paint: Paint) -> Vec<String> {
+    let BaselineChanges { file, same, not_compared, worse, better, new, gone } = changes;
+    let numbers = [(worse, "worse"), (better, "better"), (new, "new"), (gone, "gone")];
+    let mut parts: Vec<String> = numbers.iter().map(|(changes, word)| format!("{} {word}", changes.len())).collect();
+    parts.push(format!("{same} the same"));
+    parts.extend((*not_compared > 0).then(|| format!("{not_compared} not compared")));
+    let mut lines = vec![format!("compared with {}: {}", visible(file), parts.join(", "))];
+    for (changes, word) in numbers {
+        for change in changes {
+            let mark = match word {
+                "worse" => paint.red(word),
+                "better" => paint.green(word),
+                _ => paint.yellow(word),
+            };
+            let end = match (&change.before, &change.now) {
+                (Some(before), Some(now)) => format!(": {now}, was {before}"),
+                (Some(end), None) | (None, Some(end)) => format!(": {end}"),
+                (None, None) => String::new(),
+            };
+            lines.push(format!("{mark} {}: {}{end}", visible(&change.file), visible(&change.name)));
+            let sign = if word == "better" { "no longer: " } else { "" };
+            lines.extend(change.why.iter().map(|why| format!("  {sign}{}", visible(why))));
+        }
+    }
+    lines
 }

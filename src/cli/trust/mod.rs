@@ -164,7 +164,7 @@ pub fn agree_as_written(setup: &Setup, process: &Process) {
 }
 
 /// Returns true if a person sees questions and can answer them, whatever standard input and output are.
-fn can_ask(process: &Process) -> bool {
+pub fn can_ask(process: &Process) -> bool {
     use std::io::IsTerminal as _;
     process.variable("CI").is_none() && std::io::stderr().is_terminal() && device::is_ours()
 }

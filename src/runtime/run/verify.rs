@@ -4,12 +4,14 @@
 use serde_json::{Map, json};
 
 use crate::content::Content;
-use crate::expert::{Expert, VerifyCommand};
+use crate::expert::{Expert, ExpertKey, VerifyCommand};
 use crate::fact::{Fact, FactBody, VerifyEnd, VerifyOutcome};
 use crate::machine::RunMachine;
+use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
 use crate::runtime::run::context::RunContext;
+use crate::runtime::tools::open::command_verifier;
 use crate::tool::{BASE_SKILL, ToolCall, ToolResult};
 
 /// The name under which a recording has the ends of commands, beside those of tools. No tool is called so.
@@ -31,12 +33,8 @@ pub async fn verify(machine: &RunMachine, context: &RunContext) -> Fact {
     if stop.is_fired() {
         return context.stopped();
     }
-    let Some(mut outcome) = verifier.run(output, stop.token()).await else { return context.stopped() };
-    let redactor = &context.job.backends.redactor;
-    outcome.output = redactor.text(&outcome.output);
-    if let VerifyEnd::NotRun { reason } = &mut outcome.end {
-        *reason = redactor.text(reason);
-    }
+    let Some(outcome) = verifier.run(output, stop.token()).await else { return context.stopped() };
+    let outcome = masked(outcome, &context.job.backends.redactor);
     let text = serde_json::to_string(&outcome).unwrap_or_default();
     context.job.backends.tape.record_result(&call, &ToolResult::new(&call, vec![Content::text(text)]));
     fact(context, outcome)
@@ -67,6 +65,30 @@ fn outcome_of(recorded: &ToolResult) -> VerifyOutcome {
         Ok(outcome) if !recorded.is_error => outcome,
         _ => not_run(text),
     }
+}
+
+/// Runs `verify` once in the workspace of `options`, as the command that verifies the answers of `expert` is run, apart from any
+/// job. None when the options' cancellation has ended it.
+///
+/// # Errors
+/// The expert is not defined, or its commands cannot be run here at all.
+pub async fn verify_apart(
+    expert: &ExpertKey,
+    verify: &VerifyCommand,
+    options: &Options,
+) -> Result<Option<VerifyOutcome>, RunError> {
+    let redactor = options.redactor();
+    let verifier = command_verifier(options.experts.get(expert)?, verify, options, &redactor)?;
+    let outcome = verifier.run(verifier.next_output(), &options.cancel).await;
+    Ok(outcome.map(|outcome| masked(outcome, &redactor)))
+}
+
+fn masked(mut outcome: VerifyOutcome, redactor: &Redactor) -> VerifyOutcome {
+    outcome.output = redactor.text(&outcome.output);
+    if let VerifyEnd::NotRun { reason } = &mut outcome.end {
+        *reason = redactor.text(reason);
+    }
+    outcome
 }
 
 /// The notice of the command for the model.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::AgentSkill;
 use crate::config::lockfile::{self, Definition, DiscoveredTools, LockUse};
 use crate::event::ServerInfo;
-use crate::expert::{Expert, ExpertKey, SkillSpec, ToolSearch};
+use crate::expert::{Expert, ExpertKey, SkillSpec, ToolSearch, VerifyCommand};
 use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
@@ -163,6 +163,21 @@ pub async fn discover(
         Some(error) => Err(error.into()),
         None => Ok(found),
     }
+}
+
+/// The runner of `verify`, as the command that verifies the answers of `expert` would be run.
+///
+/// # Errors
+/// The workspace or an Agent Skill cannot be opened, or commands must be contained and cannot.
+pub fn command_verifier(
+    expert: &Expert,
+    verify: &VerifyCommand,
+    options: &Options,
+    redactor: &Redactor,
+) -> Result<Arc<Verifier>, RunError> {
+    containment::require(options, expert)?;
+    let skills = options.agent_skills(expert)?.skills;
+    ToolsetBuilder::new(expert, options, &options.cancel, redactor).agent_skills(skills).verifier_by(verify)
 }
 
 /// Opens the skills of one expert.
@@ -436,6 +451,11 @@ impl<'a> ToolsetBuilder<'a> {
         if self.runs_nothing {
             return Ok(Some(Verifier::idle(verify, &self.toolset.outputs)));
         }
+        self.verifier_by(verify).map(Some)
+    }
+
+    /// The same for any command.
+    fn verifier_by(&self, verify: &VerifyCommand) -> Result<Arc<Verifier>, RunError> {
         let usual = SkillSpec::base();
         let base = self.expert.skills.values().find(|spec| spec.is_base()).unwrap_or(&usual);
         let common = base.common();
@@ -443,7 +463,7 @@ impl<'a> ToolsetBuilder<'a> {
         let Options { workspace, environment, .. } = self.options;
         let off_limits = self.options.all_off_limits();
         let commands = Commands::open(common, workspace, environment, off_limits, programs, warn)?;
-        Ok(Some(Verifier::new(verify, commands, &self.toolset.outputs)))
+        Ok(Verifier::new(verify, commands, &self.toolset.outputs))
     }
 
     fn add_delegates(&mut self, delegates: Vec<&Expert>) {

@@ -19,6 +19,7 @@ JSON Schemas (draft 2020-12):
 | the object of `--dry-run --output json` | `perstack schema dry-run`, [dry-run.schema.json](dry-run.schema.json) | `schemaVersion` |
 | `job.json` | `perstack schema job`, [job.schema.json](job.schema.json) | `formatVersion` |
 | checkpoint files | `perstack schema checkpoint`, [checkpoint.schema.json](checkpoint.schema.json) | `formatVersion` |
+| the object of `perstack test --output json` | `perstack schema tests`, [tests.schema.json](tests.schema.json) | `schemaVersion` |
 
 Within one version fields and types of events are only added. So a reader passes over what it does not know. A field that is
 marked as optional is absent where there is nothing to report.
@@ -31,6 +32,8 @@ marked as optional is absent where there is nothing to report.
   `stopRunByVerification`.
 - Result, `schemaVersion` 1. An object without `schemaVersion` is one of before the field was added, and has the other fields.
   `fallback` is there where a fallback answered.
+- Results of tests, `schemaVersion` 1. Earlier ones have `passed`, `failed` and `cases` with their `failures` and numbers alone; a
+  case without `status` has passed when it has no failures.
 - Files, `formatVersion` 1. A file without it is one of the TypeScript version, and is read as well.
 ";
 

@@ -15,6 +15,7 @@ static EVENT: LazyLock<Validator> = LazyLock::new(|| closed("events"));
 static RESULT: LazyLock<Validator> = LazyLock::new(|| closed("result"));
 static JOB: LazyLock<Validator> = LazyLock::new(|| closed("job"));
 static DRY_RUN: LazyLock<Validator> = LazyLock::new(|| closed("dry-run"));
+static TESTS: LazyLock<Validator> = LazyLock::new(|| closed("tests"));
 static CHECKPOINT: LazyLock<Validator> = LazyLock::new(|| closed("checkpoint"));
 
 /// The schema of this name, as it is in the book.
@@ -61,6 +62,11 @@ pub fn assert_dry_run(dry: &Value) {
 #[track_caller]
 pub fn assert_job(job: &Value) {
     assert_valid(&JOB, "a job.json", job);
+}
+
+#[track_caller]
+pub fn assert_tests(results: &Value) {
+    assert_valid(&TESTS, "a result of tests", results);
 }
 
 #[track_caller]
