@@ -9,6 +9,7 @@ use crate::expert::ExpertRef;
 use crate::fallback::FallenBack;
 use crate::id::{CheckpointId, JobId, RunId, ToolCallId};
 use crate::message::{Message, UserInput};
+use crate::snapshot::SnapshotId;
 use crate::tool::{ToolCall, ToolResult};
 use crate::usage::Usage;
 
@@ -148,6 +149,10 @@ pub struct CheckpointHead {
     /// It was read from a file outside the storage: the calls open in it are never made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_elsewhere: bool,
+    /// The state of the workspace then, as the job's folder has it; that of an earlier checkpoint where nothing was changed
+    /// since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
     /// Free keys of other programs, kept as they are.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -189,6 +194,7 @@ impl CheckpointHead {
             unverified_answer: None,
             untrusted: false,
             from_elsewhere: false,
+            snapshot: None,
             metadata: Map::new(),
         }
     }

@@ -18,6 +18,7 @@ use crate::message::Message;
 use crate::model_name::ModelName;
 use crate::permission::CallDecision;
 use crate::sandbox::SandboxState;
+use crate::snapshot::SnapshotId;
 use crate::tool::{ToolCall, ToolResult};
 use crate::usage::Usage;
 
@@ -433,6 +434,25 @@ impl EventBody {
             | Self::StopRunByBudget { checkpoint, .. }
             | Self::StopRunByVerification { checkpoint, .. } => Some(checkpoint),
             _ => None,
+        }
+    }
+
+    /// Names the state of the workspace in the checkpoints of an event that ends a step or a Run.
+    pub fn set_snapshot(&mut self, snapshot: &SnapshotId) {
+        match self {
+            Self::ContinueToNextStep { checkpoint, next_checkpoint, .. } => {
+                checkpoint.head.snapshot = Some(snapshot.clone());
+                next_checkpoint.head.snapshot = Some(snapshot.clone());
+            }
+            Self::CompleteRun { checkpoint, .. }
+            | Self::StopRunByInteractiveTool { checkpoint, .. }
+            | Self::StopRunByDelegate { checkpoint, .. }
+            | Self::StopRunByExceededMaxSteps { checkpoint, .. }
+            | Self::StopRunByError { checkpoint, .. }
+            | Self::StopRunByCancellation { checkpoint, .. }
+            | Self::StopRunByBudget { checkpoint, .. }
+            | Self::StopRunByVerification { checkpoint, .. } => checkpoint.head.snapshot = Some(snapshot.clone()),
+            _ => {}
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::message::UserInput;
 use crate::output_schema::OutputSchema;
 use crate::permission::CallDecision;
 use crate::setting::{Limits, RunDigests};
+use crate::snapshot::{SnapshotId, SnapshotMode};
 use crate::tool::{ToolResult, ToolRoute};
 use crate::usage::Usage;
 
@@ -158,6 +159,7 @@ struct Fields {
     tools: Option<Vec<ToolRoute>>,
     reservation: Option<Reservation>,
     reached: Option<Reached>,
+    snapshot: Option<SnapshotId>,
 }
 
 impl Fields {
@@ -186,6 +188,7 @@ impl Fields {
             Kind::ToolsChanged => FactBody::ToolsChanged { tools: needed(self.tools, "tools")? },
             Kind::Reserved => FactBody::Reserved { reservation: needed(self.reservation, "reservation")? },
             Kind::BudgetReached => FactBody::BudgetReached { reached: needed(self.reached, "reached")? },
+            Kind::SnapshotTaken => FactBody::SnapshotTaken { snapshot: needed(self.snapshot, "snapshot")? },
             Kind::Interrupted => FactBody::Interrupted,
         })
     }
@@ -242,6 +245,9 @@ pub enum FactBody {
     Reserved { reservation: Reservation },
     /// A budget of the job is used up.
     BudgetReached { reached: Reached },
+    /// The state of the workspace is stored under this name. It has no randomness, and nothing derives from its
+    /// time: ids and times are the same without it.
+    SnapshotTaken { snapshot: SnapshotId },
     /// The Run is to stop: by a signal, or by an embedding program.
     Interrupted,
 }
@@ -353,6 +359,9 @@ pub struct RunSpec {
     /// The input comes from strangers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untrusted: bool,
+    /// The state of the workspace that it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// The parameters of a Run, which may be others when it is resumed.
@@ -398,6 +407,9 @@ pub struct RunParameters {
     /// sent along. Delegates have them as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub context_folders: Vec<String>,
+    /// The moments at which the state of the workspace is stored.
+    #[serde(default, skip_serializing_if = "SnapshotMode::is_off")]
+    pub snapshots: SnapshotMode,
     /// Digests of what it works with. Nothing follows from them: they tie the record to it. Absent in older logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<RunDigests>,
@@ -434,6 +446,9 @@ pub struct Resumption {
     /// storage, and where files that belong to the instruction have changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
+    /// The state of the workspace that it goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
     #[serde(rename = "surroundings")]
     pub parameters: RunParameters,
 }

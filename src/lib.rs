@@ -87,6 +87,7 @@ pub mod message;
 pub mod tool;
 pub mod token_estimate;
 pub mod sandbox;
+pub mod snapshot;
 pub mod permission;
 pub mod output_schema;
 pub mod model_name;
@@ -116,6 +117,7 @@ pub mod config;
 pub mod provider;
 pub mod skill;
 pub mod store;
+pub mod workspace;
 
 // Drivers.
 pub mod replay;

@@ -1,6 +1,8 @@
 //! `perstack job`: acts on recorded jobs.
 
+mod bisect;
 mod diff;
+pub mod restore;
 mod rm;
 mod verify;
 
@@ -9,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::failure::Failure;
 use super::{Exit, Process};
 
-/// Compares recorded jobs, checks or removes them
+/// Compares recorded jobs, checks, restores, bisects or removes them
 #[derive(Debug, Args)]
 pub struct JobCommandArgs {
     #[command(subcommand)]
@@ -18,7 +20,9 @@ pub struct JobCommandArgs {
 
 #[derive(Debug, Subcommand)]
 enum JobAction {
+    Bisect(bisect::BisectArgs),
     Diff(diff::DiffArgs),
+    Restore(restore::RestoreArgs),
     Rm(rm::RmArgs),
     Verify(verify::VerifyArgs),
 }
@@ -26,7 +30,9 @@ enum JobAction {
 /// Runs the command.
 pub fn run(args: &JobCommandArgs, process: &Process) -> Result<Exit, Failure> {
     match &args.action {
+        JobAction::Bisect(args) => bisect::run(args, process),
         JobAction::Diff(args) => diff::run(args, process),
+        JobAction::Restore(args) => restore::run(args, process),
         JobAction::Rm(args) => rm::run(args, process),
         JobAction::Verify(args) => verify::run(args, process),
     }

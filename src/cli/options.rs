@@ -14,6 +14,7 @@ use perstack::output_schema::OutputSchema;
 use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::sandbox::Sandbox;
 use perstack::setting::{MOST_PARALLEL_DELEGATES, ProviderName, ReasoningBudget};
+use perstack::snapshot::SnapshotMode;
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
@@ -161,6 +162,10 @@ pub struct SessionArgs {
     /// would give each skill what its programs were refused, or reached
     #[arg(long, conflicts_with = "replay")]
     pub learn: bool,
+    /// Store the state of the workspace with the job: never, where a run stops, or with every checkpoint
+    /// [default: the configuration's, else off]
+    #[arg(long, value_name = "WHEN", value_parser = snapshot_parser(), conflicts_with = "replay")]
+    pub snapshot: Option<SnapshotMode>,
     /// Never ask on the terminal: a question stops the job with exit code 4
     #[arg(long)]
     pub no_interactive: bool,
@@ -263,6 +268,10 @@ pub fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
     PossibleValuesParser::new(ProviderName::ALL.map(ProviderName::as_str)).try_map(|name| name.parse::<ProviderName>())
 }
 
+fn snapshot_parser() -> impl TypedValueParser<Value = SnapshotMode> {
+    PossibleValuesParser::new(SnapshotMode::WORDS.map(|(word, _)| word)).try_map(|word| word.parse::<SnapshotMode>())
+}
+
 fn sandbox_parser() -> impl TypedValueParser<Value = Sandbox> {
     PossibleValuesParser::new(Sandbox::WORDS.map(|(word, _)| word)).try_map(|word| word.parse::<Sandbox>())
 }
@@ -320,6 +329,7 @@ impl ModelArgs {
                 max_delegates: self.budgets.max_delegates,
             },
             sandbox: None,
+            snapshot: None,
         }
     }
 }
@@ -363,6 +373,7 @@ impl JobArgs {
         let choice = self.session.in_doubt.and_then(|doubt| doubt.to_possible_value());
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
+        words.value("--snapshot", self.session.snapshot);
         words.switch("--learn", self.session.learn).switch("--no-interactive", self.session.no_interactive);
         self.permissions.add_to(words);
         words.path("--output-schema", self.output_schema.as_deref());

@@ -9,6 +9,7 @@ use super::completions::candidates;
 use super::dry_run;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
+use super::job::restore;
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
@@ -42,6 +43,9 @@ pub struct ResumeArgs {
     /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short, requires = "query")]
     interactive_tool_call_result: bool,
+    /// First bring the workspace back to the checkpoint's snapshot; what it holds now is kept as another one
+    #[arg(long, conflicts_with_all = ["replay", "dry_run"])]
+    restore: bool,
     /// Show what would be sent, and send nothing: instruction, files, skills, tools, limits, with estimated tokens. No process
     /// is started and nothing is written; with --output json, as one JSON object
     #[arg(long, conflicts_with_all = ["record", "replay", "learn", "output_file", "summary_file", "json", "filter",
@@ -90,6 +94,7 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     if let Some(instruction) = &args.job.instruction {
         setup.add_own_expert(instruction)?;
     }
+    setup.set_snapshot(args.job.session.snapshot);
     setup.untrusted_input = args.input.untrusted;
     setup.context_folders = args.input.folders(&process.folder);
     setup.output_schema = args.job.output_schema(&process.folder)?;
@@ -110,6 +115,11 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
     let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
-    let command = args.command(sources.optional()?);
-    job_runner::run(process, &args.job, setup, files, command, &args.live())
+    let sent = sources.optional()?;
+    if args.restore {
+        restore::restore_for_resume(&args.job.place, &args.checkpoint, process, args.job.output.quiet)?;
+    } else if args.job.session.replay.is_none() && !args.job.output.quiet {
+        restore::warn_of_differences(&setup.storage, &args.job.place, &args.checkpoint, process);
+    }
+    job_runner::run(process, &args.job, setup, files, args.command(sent), &args.live())
 }

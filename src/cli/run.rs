@@ -178,6 +178,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let mut setup = Setup::read_beside_account(process, &args.job.place, &split, need)?;
     setup.account = account;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
+    setup.set_snapshot(args.job.session.snapshot);
     setup.untrusted_input = args.input.untrusted;
     setup.context_folders = args.input.folders(&process.folder);
     setup.output_schema = args.job.output_schema(&process.folder)?;

@@ -23,6 +23,7 @@ use perstack::runtime::{AccountUse, CassetteMode, InDoubt, Options, SandboxRules
 use perstack::sandbox::Sandbox;
 use perstack::skill::base::OffLimits;
 use perstack::skill::process::KernelAbility;
+use perstack::snapshot::SnapshotMode;
 use tokio_util::sync::CancellationToken;
 
 use self::folder_files::{add_folder_files, folder_files, off_limits};
@@ -228,6 +229,14 @@ impl Setup {
             (FolderTrust::Untrusted, None) => {}
         }
         self
+    }
+
+    /// Takes the moments for snapshots that a flag names.
+    pub fn set_snapshot(&mut self, given: Option<SnapshotMode>) {
+        let Some(mode) = given else { return };
+        for settings in [&mut self.settings, &mut self.trusted_settings] {
+            (settings.snapshot, settings.origins.snapshot) = (mode, config::Origin::Flag);
+        }
     }
 
     /// The settings of the same folder once it is trusted.

@@ -20,6 +20,7 @@ use crate::model_name::ModelName;
 use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
+use crate::snapshot::SnapshotMode;
 
 /// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes, with public endpoints only.
 pub fn load(path: &Path) -> Result<Project, ConfigError> {
@@ -158,6 +159,7 @@ pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrid
             .and_then(|node| node.whole(&PARALLEL_DELEGATES, diagnostics)),
         budgets: budgets(root, diagnostics),
         sandbox: root.get("sandbox").and_then(|node| node.choice(&Sandbox::WORDS, diagnostics)),
+        snapshot: root.get("snapshot").and_then(|node| node.choice(&SnapshotMode::WORDS, diagnostics)),
     }
 }
 
@@ -266,6 +268,7 @@ mod tests {
             maxParallelDelegates = 64
             fallback = ["anthropic/m"]
             sandbox = "all"
+            snapshot = "every"
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
             [provider]
@@ -291,6 +294,7 @@ mod tests {
                     max_delegates: Some(12),
                 },
                 sandbox: Some(Sandbox::All),
+                snapshot: Some(SnapshotMode::Every),
             },
             max_tool_output: Some(5000),
             context_limit: Some(ContextLimit::Summarize),

@@ -20,6 +20,7 @@ use crate::setting::{
     DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting,
     ReasoningBudget,
 };
+use crate::snapshot::SnapshotMode;
 
 mod read_file;
 mod agent_skills;
@@ -81,6 +82,7 @@ pub struct Overrides {
     /// The job's budgets. [`Budgets::max_steps`] is `maxTotalSteps`; the `max_steps` above bounds each line of Runs.
     pub budgets: Budgets,
     pub sandbox: Option<Sandbox>,
+    pub snapshot: Option<SnapshotMode>,
 }
 
 /// Mistakes of single experts.
@@ -203,6 +205,8 @@ pub struct Settings {
     pub max_parallel_delegates: u64,
     /// The containment of started programs.
     pub sandbox: Sandbox,
+    /// The moments at which the state of the workspace is stored.
+    pub snapshot: SnapshotMode,
     /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
     pub max_tool_output: usize,
     /// For experts without one of their own: the file's, else the built-in.
@@ -251,6 +255,7 @@ impl Default for Settings {
             timeout_ms: DEFAULT_TIMEOUT_MS,
             max_parallel_delegates: DEFAULT_MAX_PARALLEL_DELEGATES,
             sandbox: Sandbox::default(),
+            snapshot: SnapshotMode::default(),
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             context_limit: ContextLimit::default(),
             tool_search: ToolSearch::default(),
@@ -278,6 +283,7 @@ pub struct Origins {
     pub max_tool_repetitions: Origin,
     pub max_delegates: Origin,
     pub sandbox: Origin,
+    pub snapshot: Origin,
 }
 
 impl Origins {

@@ -14,12 +14,13 @@ use crate::setting::{
     DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT,
     DEFAULT_TIMEOUT_MS, Limits, MOST_PARALLEL_DELEGATES, ProviderName, ProviderSetting,
 };
+use crate::snapshot::SnapshotMode;
 
 impl Overrides {
     /// The values of the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`,
     /// `PERSTACK_MAX_STEPS`, `PERSTACK_MAX_TOTAL_STEPS`, `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US
     /// dollars), `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`), `PERSTACK_MAX_TOOL_REPETITIONS`,
-    /// `PERSTACK_MAX_DELEGATES`, `PERSTACK_MAX_PARALLEL_DELEGATES` and `PERSTACK_SANDBOX`. Empty ones count as not set.
+    /// `PERSTACK_MAX_DELEGATES`, `PERSTACK_MAX_PARALLEL_DELEGATES`, `PERSTACK_SANDBOX` and `PERSTACK_SNAPSHOT`. Empty ones count as not set.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             provider: provider(environment)?,
@@ -32,6 +33,7 @@ impl Overrides {
             max_parallel_delegates: parallel_delegates(environment)?,
             budgets: budgets(environment)?,
             sandbox: sandbox(environment)?,
+            snapshot: parsed(environment, "PERSTACK_SNAPSHOT", ToString::to_string)?,
         })
     }
 }
@@ -280,6 +282,7 @@ pub fn settle_in_folder(
     let (max_duration_ms, max_duration_origin) = levels.strongest(|level| level.budgets.max_duration_ms);
     let (max_total_steps, max_total_steps_origin) = levels.strongest(|level| level.budgets.max_steps);
     let (max_tool_repetitions, repetitions_origin) = levels.strongest(|level| level.budgets.max_tool_repetitions);
+    let (snapshot, snapshot_origin): (Option<SnapshotMode>, _) = levels.strongest(|level| level.snapshot);
     let (max_delegates, delegates_origin) = levels.strongest(|level| level.budgets.max_delegates);
     if max_steps == Some(0) {
         return Err(ConfigError::NoSteps { origin: max_steps_origin });
@@ -315,6 +318,7 @@ pub fn settle_in_folder(
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_parallel_delegates: parallel_delegates.unwrap_or(DEFAULT_MAX_PARALLEL_DELEGATES),
         sandbox,
+        snapshot: snapshot.unwrap_or_default(),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
         tool_search: project.and_then(|project| project.tool_search).unwrap_or_default(),
@@ -334,6 +338,7 @@ pub fn settle_in_folder(
             max_tool_repetitions: repetitions_origin,
             max_delegates: delegates_origin,
             sandbox: sandbox_origin,
+            snapshot: snapshot_origin,
         },
         ceilings,
     })

@@ -92,6 +92,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "provider = \"openai\"\nmodel = \"m\"\nfallback = [\"openai/n\"]\nreasoningBudget = \"high\"\n\
                     maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\nmaxParallelDelegates = 2\nsandbox = \"off\"\n\
+                    snapshot = \"stop\"\n\
                     trustFolders = [\"~/w\"]\npermissions = { deny = [\"exec(rm *)\"] }\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
@@ -104,6 +105,7 @@ mod tests {
             max_parallel_delegates: Some(2),
             budgets: Budgets { max_tokens: Some(9), ..Budgets::default() },
             sandbox: Some(crate::sandbox::Sandbox::Off),
+            snapshot: Some(crate::snapshot::SnapshotMode::Stop),
         };
         let trust_folders = vec!["~/w".to_owned()];
         let permissions = Permissions { deny: vec!["exec(rm *)".parse().unwrap()], ..Permissions::default() };

@@ -294,6 +294,7 @@ mod tests {
             },
             budgets: crate::budget::Budgets::default(),
             untrusted: false,
+            snapshot: None,
         };
         let input = vec![Content::text("q")];
         feed(&mut machine, FactBody::Started { spec: Box::new(spec), input });
@@ -346,6 +347,7 @@ mod tests {
                 delegated_spend: Spend::default(),
                 untrusted: false,
                 instruction: None,
+                snapshot: None,
                 parameters: RunParameters {
                     limits: Limits { max_steps: 20, ..Limits::default() },
                     ..RunParameters::default()

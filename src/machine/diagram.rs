@@ -21,7 +21,7 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 88] = [
+pub const ARROWS: [Arrow; 130] = [
     arrow("Init", "started", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "ResumingFromStop", "resumeFromStop"),
@@ -110,6 +110,48 @@ pub const ARROWS: [Arrow; 88] = [
     arrow("FinishingStep", "proceed", "PreparingForStep", "continueToNextStep"),
     arrow("FinishingStep", "proceed", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
     arrow("FinishingStep", "proceed", "stoppedByBudget", "stopRunByBudget"),
+    arrow("ResumingFromStop", "proceed", "TakingSnapshot", ""),
+    arrow("GeneratingToolCall", "generated", "TakingSnapshot", ""),
+    arrow("GeneratingToolCall", "generationFailed", "TakingSnapshot", ""),
+    arrow("SummarizingContext", "summarized", "TakingSnapshot", ""),
+    arrow("SummarizingContext", "generationFailed", "TakingSnapshot", ""),
+    arrow("SummarizingContext", "budgetReached", "TakingSnapshot", ""),
+    arrow("SummarizingContext", "interrupted", "TakingSnapshot", ""),
+    arrow("GeneratingToolCall", "interrupted", "TakingSnapshot", ""),
+    arrow("GeneratingToolCall", "budgetReached", "TakingSnapshot", ""),
+    arrow("DecidingCalls", "interrupted", "TakingSnapshot", ""),
+    arrow("DecidingCalls", "budgetReached", "TakingSnapshot", ""),
+    arrow("CallingMcpTools", "interrupted", "TakingSnapshot", ""),
+    arrow("CallingMcpTools", "budgetReached", "TakingSnapshot", ""),
+    arrow("CallingMcpTools", "proceed", "TakingSnapshot", ""),
+    arrow("CheckingAnswer", "answerChecked", "TakingSnapshot", ""),
+    arrow("CheckingAnswer", "interrupted", "TakingSnapshot", ""),
+    arrow("CheckingAnswer", "budgetReached", "TakingSnapshot", ""),
+    arrow("StartingVerification", "proceed", "TakingSnapshot", ""),
+    arrow("VerifyingAnswer", "interrupted", "TakingSnapshot", ""),
+    arrow("VerifyingAnswer", "budgetReached", "TakingSnapshot", ""),
+    arrow("ConcludingVerification", "proceed", "TakingSnapshot", ""),
+    arrow("CallingDelegates", "proceed", "TakingSnapshot", ""),
+    arrow("CallingInteractiveTools", "proceed", "TakingSnapshot", ""),
+    arrow("FinishingStep", "proceed", "TakingSnapshot", ""),
+    arrow("TakingSnapshot", "snapshotTaken", "completed", "completeRun"),
+    arrow("TakingSnapshot", "proceed", "completed", "completeRun"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByError", "stopRunByError"),
+    arrow("TakingSnapshot", "proceed", "stoppedByError", "stopRunByError"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByBudget", "stopRunByBudget"),
+    arrow("TakingSnapshot", "proceed", "stoppedByBudget", "stopRunByBudget"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("TakingSnapshot", "proceed", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("TakingSnapshot", "proceed", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByVerification", "stopRunByVerification"),
+    arrow("TakingSnapshot", "proceed", "stoppedByVerification", "stopRunByVerification"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByDelegate", "stopRunByDelegate"),
+    arrow("TakingSnapshot", "proceed", "stoppedByDelegate", "stopRunByDelegate"),
+    arrow("TakingSnapshot", "snapshotTaken", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
+    arrow("TakingSnapshot", "proceed", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
+    arrow("TakingSnapshot", "snapshotTaken", "PreparingForStep", "continueToNextStep"),
+    arrow("TakingSnapshot", "proceed", "PreparingForStep", "continueToNextStep"),
 ];
 
 /// Every arrow of a job as a whole. They report no events: those of a job are its Runs'.
@@ -151,7 +193,7 @@ const fn own(name: &'static str, text: &'static str) -> StateNote {
 }
 
 /// Every state of a Run.
-pub const STATE_NOTES: [StateNote; 23] = [
+pub const STATE_NOTES: [StateNote; 24] = [
     note("Init", "The Run has not begun; a restored one holds its checkpoint."),
     own("ResumingFromStop", "A stopped turn goes on with its open calls."),
     note("PreparingForStep", "A step begins."),
@@ -176,6 +218,10 @@ pub const STATE_NOTES: [StateNote; 23] = [
     note("CallingInteractiveTools", "The turn's questions to people are next: the Run stops for them."),
     note("ResolvingToolResult", "Every call is answered, and the answers go into the conversation."),
     note("FinishingStep", "The step is over, and the limits of steps and repetitions are checked."),
+    own(
+        "TakingSnapshot",
+        "Snapshots are wanted: the state of the workspace is stored, for the checkpoint that is next to name it.",
+    ),
     note("completed", "The Run has an answer."),
     note("stoppedByInteractiveTool", "The Run waits for people's answers."),
     note("stoppedByDelegate", "The Run waits for its delegates' answers."),

@@ -22,6 +22,7 @@ impl RunData {
         self.head.step_number = spec.first_step.max(1);
         self.account = RunAccount::after_step(self.head.step_number.saturating_sub(1));
         self.head.delegated_by.clone_from(&spec.delegated_by);
+        self.head.snapshot.clone_from(&spec.snapshot);
         self.head.context_window = spec.parameters.context_window;
         self.head.context_window_usage = spec.parameters.context_window.map(|_| 0.0);
         let initial_checkpoint = self.checkpoint();

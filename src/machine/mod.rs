@@ -33,6 +33,7 @@ mod repair;
 mod repetition;
 mod resume;
 mod run;
+mod snapshots;
 mod state;
 mod step;
 pub mod todo;

@@ -111,6 +111,8 @@ fn arrow_without_fact(state: &mut State) -> Option<Arrow<'_>> {
         State::FinishingStep => Box::new(RunData::finish_step),
         State::StartingVerification(ending) => Box::new(|data| data.start_verification(take(ending))),
         State::ConcludingVerification(verdict) => Box::new(|data| data.conclude_verification(take(verdict))),
+        // The process that was to store it has died: the checkpoint names the state that the one before it does.
+        State::TakingSnapshot(held) => Box::new(|data| data.follow_held(held, None)),
         State::Init
         | State::GeneratingToolCall
         | State::SummarizingContext(_)
@@ -133,6 +135,10 @@ fn arrow_by_fact<'a>(state: &'a mut State, data: &RunData, fact: &'a FactBody) -
         State::CallingMcpTools(turn) => arrow_while_calling(turn, fact),
         State::CheckingAnswer(ending) => arrow_while_checking(ending, fact),
         State::VerifyingAnswer(ending) => arrow_while_verifying(ending, fact),
+        State::TakingSnapshot(held) => match fact {
+            FactBody::SnapshotTaken { snapshot } => Some(Box::new(|data| data.follow_held(held, Some(snapshot)))),
+            _ => None,
+        },
         State::PreparingForStep
         | State::ResumingFromStop(_)
         | State::CallingDelegates(_)
@@ -293,11 +299,15 @@ impl RunMachine {
     /// [`IllegalInput`] when the present state cannot take `input`; the machine is unchanged.
     pub fn advance(&mut self, input: &Input) -> Result<Transition, IllegalInput> {
         let illegal = IllegalInput { state: self.state.name(), input: input.name() };
+        let is_held = matches!(self.state, State::TakingSnapshot(_));
         let arrow = arrow_for(&mut self.state, &self.data, input).ok_or(illegal)?;
-        if let Input::Fact(fact) = input {
+        if let Input::Fact(fact) = input
+            && !matches!(fact.body, FactBody::SnapshotTaken { .. })
+        {
             self.data.ids = IdGenerator::new(fact.stamp);
         }
         let reaction = arrow(&mut self.data);
+        let reaction = if is_held { reaction } else { self.data.hold(reaction) };
         Ok(self.follow(reaction))
     }
 
@@ -335,6 +345,7 @@ impl RunMachine {
             }
             State::CheckingAnswer(ending) => Action::CheckAnswer { text: ending.text().to_owned() },
             State::VerifyingAnswer(_) => Action::VerifyAnswer,
+            State::TakingSnapshot(_) => Action::TakeSnapshot,
             State::Stopped(status) => Action::Stop(*status),
             State::PreparingForStep
             | State::CallingMcpTools(_)

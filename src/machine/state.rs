@@ -1,8 +1,10 @@
 //! The states of a Run, each holding exactly what it knows beyond the conversation.
 
 use crate::checkpoint::Status;
+use crate::event::EventBody;
 use crate::machine::calls::Turn;
 use crate::machine::ending::{Ending, Verdict};
+use crate::machine::transition::Action;
 use crate::tool::ToolResult;
 
 /// The state of a Run.
@@ -38,8 +40,19 @@ pub enum State {
     ResolvingToolResult(Vec<ToolResult>),
     /// The step is over.
     FinishingStep,
+    /// The state of the workspace is being stored for the checkpoint that is next.
+    TakingSnapshot(Box<HeldArrow>),
     /// The Run is over.
     Stopped(Status),
+}
+
+/// An arrow to a checkpoint, held until the state of the workspace is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldArrow {
+    /// The state that it leads to.
+    pub(super) state: State,
+    pub(super) events: Vec<EventBody>,
+    pub(super) action: Action,
 }
 
 /// The finding that a conversation does not fit.
@@ -61,6 +74,7 @@ impl State {
                 | Self::StartingVerification(_)
                 | Self::VerifyingAnswer(_)
                 | Self::ConcludingVerification(Verdict::Passed(_))
+                | Self::TakingSnapshot(_)
         )
     }
 

@@ -79,6 +79,8 @@ pub enum Action {
     CheckAnswer { text: String },
     /// Run the command that verifies the answer; come back with `AnswerVerified`.
     VerifyAnswer,
+    /// Store the state of the workspace; come back with `SnapshotTaken`.
+    TakeSnapshot,
     /// More of the calls made are still to return.
     Wait,
     /// The Run is over.

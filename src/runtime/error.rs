@@ -16,10 +16,12 @@ use crate::model_name::ModelName;
 use crate::output_schema::InvalidOutputSchema;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
+use crate::runtime::snapshots::failure::SnapshotError;
 use crate::setting::ProviderName;
 use crate::skill::SkillError;
 use crate::skill::mcp::McpError;
 use crate::store::StoreError;
+use crate::workspace::RestoreError;
 
 /// A failure that keeps a job from beginning or going on. What was recorded before stays on disk.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +135,9 @@ pub enum RunError {
     /// Something could not be stored, read back or found, or another process holds the job.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A state of the workspace could not be restored.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// A cassette could not be written or replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -187,12 +192,18 @@ impl RunError {
                 | StoreError::AccountWithoutLimits { .. }
                 | StoreError::JobExists { .. },
             ) => ErrorClass::Usage,
-            Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
+            Self::Store(_)
+            | Self::History { .. }
+            | Self::Snapshot(
+                SnapshotError::Store(_) | SnapshotError::Restore { source: RestoreError::Object(_), .. },
+            ) => ErrorClass::Storage,
             Self::TimeUpAtStart { .. } => ErrorClass::Budget,
             Self::Replay(error) if error.is_write_failure() => ErrorClass::Storage,
-            Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
-                ErrorClass::Other
-            }
+            Self::CallsInDoubt { .. }
+            | Self::StoppedAtStart
+            | Self::Internal(_)
+            | Self::Machine(_)
+            | Self::Snapshot(SnapshotError::Restore { .. } | SnapshotError::Folder { .. }) => ErrorClass::Other,
             _ => ErrorClass::Usage,
         }
     }
@@ -252,6 +263,7 @@ impl ErrorHint for RunError {
             }
             Self::Skill(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
+            Self::Snapshot(error) => return error.hint(),
             Self::Replay(error) => return error.hint(),
             Self::StoppedAtStart | Self::Machine(_) => return None,
         };

@@ -12,6 +12,7 @@ mod joined_deltas;
 mod options;
 mod recorded_job;
 mod run;
+pub mod snapshots;
 mod stop;
 mod tape;
 mod tools;

@@ -80,7 +80,8 @@ fn replace(
     }
 }
 
-fn create_temporary(path: &Path) -> Result<(NewFile, PathBuf), StoreError> {
+/// Creates the file that is to be renamed to `path`, or to another name in its folder.
+pub fn create_temporary(path: &Path) -> Result<(NewFile, PathBuf), StoreError> {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
     for n in 0..MAX_TEMPORARY {

@@ -94,6 +94,11 @@ impl Layout {
         self.run(job, run).join("outputs")
     }
 
+    /// `jobs/{job}/snapshots/`, with the states of the workspace.
+    pub fn snapshots(&self, job: &JobId) -> PathBuf {
+        self.job(job).join("snapshots")
+    }
+
     /// `jobs/{job}/checkpoints/`, where the original keeps all checkpoints of a job.
     pub fn original_checkpoints(&self, job: &JobId) -> PathBuf {
         self.job(job).join("checkpoints")

@@ -53,6 +53,8 @@ pub struct LogReader {
     input: BufReader<File>,
     /// The line that was read last.
     text: Vec<u8>,
+    /// The line behind it, or a part of it, where that was looked at.
+    ahead: Vec<u8>,
     /// All lines so far.
     chain: Chain,
     /// Begun by a version without chains.
@@ -72,6 +74,7 @@ impl LogReader {
             path: path.to_owned(),
             input: BufReader::with_capacity(BUFFER, atomic::open(path)?),
             text: Vec::new(),
+            ahead: Vec::new(),
             chain: Chain::default(),
             is_old: false,
             line: 0,
@@ -156,6 +159,7 @@ impl LogReader {
         // A torn line may since have been cut off, and another written in its place.
         self.input.seek(SeekFrom::Start(self.chain.bytes())).map_err(StoreError::io("read", &self.path))?;
         self.ended = false;
+        self.ahead.clear();
         self.line = self.line.saturating_sub(1);
         if self.chain.bytes() == 0 { self.read_header() } else { Ok(()) }
     }
@@ -199,6 +203,25 @@ impl LogReader {
             let what = format!("its first {} facts are not those a checkpoint builds on", position.facts);
             Err(StoreError::damaged(&self.path, None, what))
         }
+    }
+
+    /// Returns whether the line behind the one that was read last is a whole fact of this kind.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn is_next(&mut self, kind: &str) -> Result<bool, StoreError> {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            fact: &'a str,
+        }
+        if self.ended {
+            return Ok(false);
+        }
+        if self.ahead.last() != Some(&b'\n') {
+            self.input.read_until(b'\n', &mut self.ahead).map_err(StoreError::io("read", &self.path))?;
+        }
+        let is_whole = self.ahead.last() == Some(&b'\n');
+        Ok(is_whole && serde_json::from_slice::<Kind<'_>>(&self.ahead).is_ok_and(|next| next.fact == kind))
     }
 
     /// The point up to which facts were read.
@@ -245,7 +268,10 @@ impl LogReader {
             return Ok(false);
         }
         self.text.clear();
-        self.input.read_until(b'\n', &mut self.text).map_err(StoreError::io("read", &self.path))?;
+        self.text.append(&mut self.ahead);
+        if self.text.last() != Some(&b'\n') {
+            self.input.read_until(b'\n', &mut self.text).map_err(StoreError::io("read", &self.path))?;
+        }
         self.line += 1;
         self.ended = self.text.last() != Some(&b'\n');
         Ok(!self.ended)
@@ -258,7 +284,8 @@ impl LogReader {
     /// [`StoreError::Damaged`] when it is no JSON and lines follow it, or the system's error.
     fn is_torn(&mut self) -> Result<bool, StoreError> {
         let Err(error) = serde_json::from_slice::<IgnoredAny>(&self.text) else { return Ok(false) };
-        self.ended = self.input.fill_buf().map_err(StoreError::io("read", &self.path))?.is_empty();
+        self.ended =
+            self.ahead.is_empty() && self.input.fill_buf().map_err(StoreError::io("read", &self.path))?.is_empty();
         if self.ended { Ok(true) } else { Err(self.damaged(format!("it is no JSON ({error})"))) }
     }
 

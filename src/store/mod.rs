@@ -7,6 +7,7 @@
 //! jobs/{job}/runs/{run}/run-setting.json   the setting that the Run was started with
 //! jobs/{job}/runs/{run}/log.jsonl          a Fact a line, from which everything else can be rebuilt
 //! jobs/{job}/runs/{run}/checkpoint-{step}-{id}.json
+//! jobs/{job}/snapshots/{id}.pack           states of the workspace, by content
 //! jobs/{job}/runs/{run}/outputs/           tools' outputs that were too long for the model; written by the skills
 //! jobs/{job}/checkpoints/{id}.json         the original's checkpoints, read only
 //! jobs/{job}/runs/{run}/event-{at}-{step}-{type}.json   the original's events, read only
@@ -36,6 +37,7 @@ mod log;
 mod log_reader;
 mod name;
 mod no_links;
+mod objects;
 mod order;
 mod original;
 mod remove;
@@ -63,6 +65,7 @@ pub use list::{CheckpointEntry, RunEntry};
 pub use log::LogWriter;
 pub use log_reader::{LogEntry, LogReader};
 pub use name::{ShortIds, named, short_id};
+pub use objects::{ObjectStore, PackWriter};
 pub use order::JobTimes;
 pub use original::OriginalEvent;
 pub use seal::Seal;

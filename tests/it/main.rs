@@ -80,3 +80,4 @@ mod vendors;
 mod verify;
 mod way_in;
 mod why;
+mod workspace_snapshots;

@@ -243,7 +243,9 @@ impl StepRecord {
         let tokens = usage.filter(|usage| usage.total_tokens > 0);
         let tokens = tokens.map(|usage| format!("{} tokens", count(usage.total_tokens)));
         let cost = cost.filter(|cost| *cost > perstack::cost::Cost::ZERO).map(|cost| cost.to_string());
-        let figures: Vec<String> = [status, tokens, cost].into_iter().flatten().collect();
+        let snapshot = json.get("checkpoint").and_then(|checkpoint| checkpoint.get("snapshot")?.as_str());
+        let snapshot = snapshot.and_then(|id| Some(format!("snapshot {}", id.get(..12)?)));
+        let figures: Vec<String> = [status, tokens, cost, snapshot].into_iter().flatten().collect();
         if !figures.is_empty() {
             lines.push(paint.dim(&format!("  {}", figures.join(", "))));
         }

@@ -151,6 +151,7 @@ fn checkpoint_lines(checkpoint: &Checkpoint, shows_messages: bool) -> Vec<String
         format!("Step: {}", head.step_number),
         format!("Expert: {}", visible(head.expert.key.as_str())),
     ];
+    lines.extend(head.snapshot.iter().map(|snapshot| format!("Snapshot: {snapshot}")));
     if shows_messages {
         lines.extend([String::new(), "Messages:".to_owned()]);
         lines.extend(checkpoint.messages.iter().map(message_line));

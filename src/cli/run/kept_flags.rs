@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 44] = [
+const KEPT: [&[&str]; 45] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -43,6 +43,7 @@ const KEPT: [&[&str]; 44] = [
     &["--plain"],
     &["--bell"],
     &["--in-doubt", "stop"],
+    &["--snapshot", "every"],
     &["--replay", "a session.jsonl"],
     &["--replay", "a session.jsonl", "--replay-tools"],
     &["--learn"],

@@ -193,6 +193,7 @@ impl OpenTrace {
             | FactBody::CallsDecided { .. }
             | FactBody::AnswerChecked { .. }
             | FactBody::AnswerVerified { .. }
+            | FactBody::SnapshotTaken { .. }
             | FactBody::Reserved { .. }
             | FactBody::BudgetReached { .. }
             | FactBody::Interrupted => {}

@@ -13,6 +13,7 @@ use super::values::{
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
 use crate::sandbox::Sandbox;
+use crate::snapshot::SnapshotMode;
 
 /// Kinds that lists and tables hold; constants of their own, as a reference to them must last.
 const AN_EXPERT: KeyKind = Table(&EXPERT);
@@ -155,6 +156,13 @@ const RUN: &[ConfigKey] = &[
          where the system lacks the means. `off` in a project counts once its folder is trusted.",
     )
     .or("\"auto\""),
+    ConfigKey::new(
+        "snapshot",
+        Choice(|| words(&SnapshotMode::WORDS)),
+        "The moments at which the state of the workspace is stored with the job: never, where a run stops, or with every \
+         checkpoint (see Snapshots).",
+    )
+    .or("\"off\""),
 ];
 
 const TOP_ONLY: &[ConfigKey] = &[

@@ -165,6 +165,7 @@ fn variables_are_read_by_type() {
         ("PERSTACK_MAX_DELEGATES", "4"),
         ("PERSTACK_MAX_PARALLEL_DELEGATES", "64"),
         ("PERSTACK_SANDBOX", "required"),
+        ("PERSTACK_SNAPSHOT", "every"),
     ];
     let expected = Overrides {
         provider: Some(ProviderName::Ollama),
@@ -184,6 +185,7 @@ fn variables_are_read_by_type() {
             max_delegates: Some(4),
         },
         sandbox: Some(Sandbox::Required),
+        snapshot: Some(crate::snapshot::SnapshotMode::Every),
     };
     assert_eq!(variables(&all), Ok(expected));
     for (name, value, message) in [

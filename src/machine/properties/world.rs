@@ -17,6 +17,7 @@ use crate::machine::RunMachine;
 use crate::message::UserInput;
 use crate::output_schema::OutputSchema;
 use crate::setting::Limits;
+use crate::snapshot::SnapshotMode;
 use crate::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
 use crate::usage::Usage;
 
@@ -68,6 +69,11 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         untrusted_skills: if max_steps.is_multiple_of(5) { vec![BASE_SKILL.to_owned()] } else { Vec::new() },
         context_files: Vec::new(),
         context_folders: Vec::new(),
+        snapshots: match max_steps % 7 {
+            0 | 1 => SnapshotMode::Every,
+            2 => SnapshotMode::Stop,
+            _ => SnapshotMode::Off,
+        },
         digests: None,
     }
 }
@@ -195,6 +201,7 @@ pub(super) fn started(max_steps: u64) -> Fact {
         parameters: parameters(max_steps),
         budgets: crate::budget::Budgets::default(),
         untrusted: false,
+        snapshot: None,
     };
     Fact::new(stamp(0), FactBody::Started { spec: Box::new(spec), input: vec![Content::text("question")] })
 }
@@ -236,6 +243,7 @@ pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choi
         delegated_spend: Spend::default(),
         untrusted: choices.below(5) == 0,
         instruction: None,
+        snapshot: None,
         parameters: {
             let mut parameters = parameters(1 + choices.below(30) as u64);
             if choices.below(4) == 0 {

@@ -56,13 +56,14 @@ impl RecordedRun {
     fn take(
         &mut self,
         fact: Fact,
-        log: &LogReader,
+        log: &mut LogReader,
         stored: &HashMap<CheckpointId, PathBuf>,
     ) -> Result<bool, IllegalInput> {
         self.last_at = self.last_at.max(fact.stamp.at);
         let Self { machine, events, last_save, last_stored, newest_stored, unstored, .. } = self;
         let mut begin_anew = false;
-        feed(machine, fact, &mut |emitted, save, _| {
+        let position = log.position();
+        feed(machine, fact, log, &mut |emitted, save, _| {
             events.extend(emitted);
             let Some(save) = save else { return false };
             if let Some(path) = stored.get(&save.head.id) {
@@ -75,7 +76,7 @@ impl RecordedRun {
                     begin_anew = true;
                 }
             } else if !save.head.status.is_terminal() {
-                *unstored = Some((save.clone(), log.position()));
+                *unstored = Some((save.clone(), position.clone()));
             }
             *last_save = Some(save);
             false
@@ -135,7 +136,7 @@ fn read_back(
     while let Some(fact) = next {
         let was_quiet = past.machine.is_quiet();
         let began_anew =
-            past.take(fact, &log, stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+            past.take(fact, &mut log, stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
         has_all_events |= began_anew && !was_quiet;
         past.machine.set_quiet(was_quiet && past.machine.head().step_number < loud_from);
         next = log.next_fact()?;
@@ -165,7 +166,7 @@ pub fn read_end(
     let mut next = Some(first);
     while let Some(fact) = next {
         last_at = fact.stamp.at.max(last_at);
-        let fed = feed(&mut machine, fact, &mut |_, _, _| false);
+        let fed = feed(&mut machine, fact, &mut log, &mut |_, _, _| false);
         fed.map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
         next = log.next_fact()?;
     }
@@ -407,7 +408,7 @@ impl Leg {
             if found.is_some() {
                 continue;
             }
-            let fed = feed(&mut machine, fact, &mut |_, save, _| {
+            let fed = feed(&mut machine, fact, &mut log, &mut |_, save, _| {
                 found = found.take().or(save.filter(|save| save.head.id == self.id));
                 found.is_some()
             });
@@ -441,19 +442,38 @@ pub fn fresh(job: &JobId, run: &RunId, expert: ExpertRef) -> RunMachine {
     RunMachine::new(job.clone(), run.clone(), expert, unused)
 }
 
+/// The kind of fact by which an arrow goes on that was held for it.
+const SNAPSHOT_TAKEN: &str = "snapshotTaken";
+
 /// A function that is given each transition's events and checkpoint, with the machine behind it; returns whether to
 /// stop.
 pub type FollowTransition<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
 
-/// Gives `fact` to the machine and proceeds as far as the machine goes by itself, until `follow` returns true.
+/// Gives `fact`, which `log` has just read, to the machine and proceeds as far as the machine goes by itself, until `follow`
+/// returns true.
 ///
 /// # Errors
 /// The machine cannot accept the fact; it is unchanged then.
-pub fn feed(machine: &mut RunMachine, fact: Fact, follow: &mut FollowTransition<'_>) -> Result<(), IllegalInput> {
+pub fn feed(
+    machine: &mut RunMachine,
+    fact: Fact,
+    log: &mut LogReader,
+    follow: &mut FollowTransition<'_>,
+) -> Result<(), IllegalInput> {
+    // It came to a log after that was read to its end, and the machine went on without.
+    if matches!(fact.body, FactBody::SnapshotTaken { .. }) && machine.outstanding() != Action::TakeSnapshot {
+        return Ok(());
+    }
     let mut input = Input::Fact(fact);
     loop {
         let transition = machine.advance(&input)?;
-        let proceeds = transition.action == Action::Proceed;
+        let proceeds = match transition.action {
+            Action::Proceed => true,
+            // Where the process died that was to store it, its successor went on without. What cannot be read is reported
+            // by whoever reads the next line.
+            Action::TakeSnapshot => !log.is_next(SNAPSHOT_TAKEN).unwrap_or(false),
+            _ => false,
+        };
         if follow(transition.events, transition.save, machine) || !proceeds {
             return Ok(());
         }

@@ -226,7 +226,7 @@ impl Replay {
         let mut ready = if is_first { Vec::new() } else { access_events(&accesses, stamp, machine.head()) };
         let is_resumed = matches!(fact.body, FactBody::Resumed { .. });
         self.watch.read(&fact);
-        let fed = recorded_run::feed(&mut machine, fact, &mut |events, save, machine| {
+        let fed = recorded_run::feed(&mut machine, fact, &mut self.log, &mut |events, save, machine| {
             ready.extend(events.into_iter().map(|event| Ready::Derived(Arc::new(event))));
             // The checkpoint of a Run's end is taken when its events are visited.
             if let Some(save) = save.filter(|save| !save.head.status.is_terminal() && ends.wants(&save.head.id)) {

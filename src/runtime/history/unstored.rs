@@ -78,7 +78,7 @@ fn of_run(
     machine.set_quiet(true);
     let mut next = Some(first);
     while let Some(fact) = next {
-        let fed = feed(&mut machine, fact, &mut |_, save, _| {
+        let fed = feed(&mut machine, fact, &mut log, &mut |_, save, _| {
             let heads = save.map(|save| save.head).filter(|head| !known.contains(&head.id));
             entries.extend(heads.map(|head| CheckpointEntry {
                 path: store.layout().checkpoint(job, run, head.step_number, &head.id),

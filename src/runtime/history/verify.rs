@@ -7,7 +7,7 @@
 
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::fact::ParentCheckpoint;
@@ -17,9 +17,11 @@ use crate::runtime::history::JobLog;
 use crate::runtime::history::job_state::JobState;
 use crate::runtime::history::run_ends::RunEnds;
 use crate::runtime::history::runs::Run;
+use crate::runtime::snapshots::stored::StoredSnapshots;
+use crate::snapshot::SnapshotId;
 use crate::store::{Seal, StoreError};
 
-use run::{Beginning, CheckedRun, RunBasis, verify_run};
+use run::{CheckedRun, LatestProcess, RunBasis, verify_run};
 
 /// The outcome of the check of a job's record.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct VerifiedRun {
     pub end: Option<String>,
     /// The last line is not whole, as a crash leaves it.
     pub is_torn: bool,
+    /// The states of the workspace that its facts name.
+    pub snapshots: BTreeSet<SnapshotId>,
 }
 
 /// A record that does not fit.
@@ -121,7 +125,7 @@ impl JobLog {
         let parents: Vec<&ParentCheckpoint> = self.runs.iter().filter_map(Run::parent).collect();
         let mut states = RunEnds::wanted_by(parents.iter().copied());
         // The latest beginning of a Run, or of its recovery: that process wrote `job.json`.
-        let mut began: Option<Beginning> = None;
+        let mut began: Option<LatestProcess> = None;
         for run in &self.runs {
             let end = ends.get(&run.id).map(String::as_str);
             if end.is_none() && self.store.is_blank(self.id(), &run.id) {
@@ -149,12 +153,30 @@ impl JobLog {
             let path = self.store.layout().job_file(self.id());
             checked.faults.insert(0, RecordFault::file(&path, "its seal is missing: it was changed"));
         }
+        checked.faults.extend(self.verify_snapshots(&checked.runs).err());
         let is_gone = |run: &&RunId| self.runs.iter().all(|known| known.id != **run);
         for run in ends.keys().filter(is_gone) {
             let path = self.store.layout().run(self.id(), run);
             checked.faults.push(RecordFault::file(&path, "the run is missing, which job.json has"));
         }
         checked
+    }
+
+    /// Checks that all states of the workspace that Runs name are there as they were, and that nothing else was changed
+    /// which is stored by content.
+    fn verify_snapshots(&self, runs: &[VerifiedRun]) -> Result<(), RecordFault> {
+        let folder = self.store.layout().snapshots(self.id());
+        let fault = |error| match error {
+            StoreError::NotFound { what, .. } => RecordFault::file(&folder, what),
+            error => RecordFault::unread(&folder, error),
+        };
+        let stored = StoredSnapshots::open(&self.store, self.id()).map_err(fault)?;
+        let mut checked = HashSet::new();
+        for snapshot in runs.iter().flat_map(|run| &run.snapshots) {
+            stored.check(snapshot, &mut checked).map_err(fault)?;
+        }
+        // States that were kept before others were restored.
+        stored.check_rest(&checked).map_err(fault)
     }
 
     fn is_being_written(&self) -> bool {

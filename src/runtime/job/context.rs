@@ -19,6 +19,7 @@ use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::job::models::RunModels;
 use crate::runtime::options::Options;
+use crate::runtime::snapshots::{self, SnapshotTaker};
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
 use crate::setting::{ProviderConfig, ProviderSetting, RunDigests, RunSetting};
@@ -39,6 +40,8 @@ pub struct JobContext {
     pub budget: Option<BudgetHandle>,
     /// The account that it shares with other jobs.
     pub shared: Option<Arc<SharedAccount>>,
+    /// Stores the state of the workspace.
+    pub snapshots: SnapshotTaker,
 }
 
 impl JobContext {
@@ -119,6 +122,7 @@ impl JobBasis<'_> {
             verify: verify_of(expert, &self.backends.redactor),
             context_files: self.files.record(&expert.key),
             context_folders: self.context_folders(),
+            snapshots: snapshots::mode(self.options),
             digests: self.digests(setting),
         }
     }

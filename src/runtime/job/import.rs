@@ -91,6 +91,8 @@ fn as_imported(mut checkpoint: Checkpoint) -> Checkpoint {
     head.from_elsewhere = true;
     head.context = None;
     head.context_window_usage = None;
+    // It is not here, whatever has its name.
+    head.snapshot = None;
     checkpoint
 }
 

@@ -143,7 +143,7 @@ impl FirstAction {
     /// The first action of a Run with this state.
     pub(super) fn new(action: Action, head: &CheckpointHead) -> Self {
         match action {
-            Action::Proceed | Action::Generate { .. } | Action::Wait => Self::AsksModel,
+            Action::Proceed | Action::TakeSnapshot | Action::Generate { .. } | Action::Wait => Self::AsksModel,
             Action::Summarize { .. } => Self::Summarizes,
             Action::DecideCalls { calls } => Self::DecidesCalls { calls },
             Action::CallTools { calls, .. } => Self::CallsTools { calls },

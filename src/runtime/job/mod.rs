@@ -46,6 +46,7 @@ use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::run::verify::check_read_only;
+use crate::runtime::snapshots::SnapshotTaker;
 use crate::runtime::stop::{StopReason, StopSignal};
 use crate::store::Store;
 use crate::usage::Usage;
@@ -71,8 +72,9 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let basis = JobBasis { options, backends: &backends, files: &files, store: &store, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
     let job_store = store.create_job(&job)?;
+    let snapshots = SnapshotTaker::open(options, &job_store, &backends.redactor)?;
     let options = options.clone();
-    let context = JobContext { options, backends, files, job: job_store, store, stop, budget: None, shared };
+    let context = JobContext { options, backends, files, job: job_store, store, stop, budget: None, shared, snapshots };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
 }
 

@@ -32,6 +32,7 @@ use crate::runtime::run::continuation::parameters_of;
 use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::stopped::complete;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
+use crate::runtime::snapshots::SnapshotTaker;
 use crate::setting::RunSetting;
 use crate::store::{Found, Store, StoreError};
 use crate::tool::ToolResult;
@@ -68,7 +69,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         ..recorded(job.id.clone())
     })?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
-    let context = JobContext { options, backends, files, store, job: job_store, stop, budget: None, shared };
+    let snapshots = SnapshotTaker::open(&options, &job_store, &backends.redactor)?;
+    let context = JobContext { options, backends, files, store, job: job_store, stop, budget: None, shared, snapshots };
     let completed = match &point {
         // It had ended, but its process died before the end was stored and reported: both is done now.
         ResumePoint::Interrupted { past, .. } if past.status().is_some() => Some(complete(&context, past, true)?),

@@ -64,6 +64,7 @@ impl Beginning {
                         answer.schema,
                     ),
                     budgets: scene.setting.budgets,
+                    snapshot: None,
                 };
                 let input = std::iter::once(Content::text(query)).chain(attached).collect();
                 Ok(Self { machine, first: FactBody::Started { spec: Box::new(spec), input }, change: None })
@@ -91,6 +92,7 @@ impl Beginning {
             delegated_spend,
             untrusted,
             instruction,
+            snapshot: None,
             parameters: scene.job.parameters(scene.expert, scene.models, scene.toolset, scene.setting, schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
@@ -121,6 +123,7 @@ impl Beginning {
             delegated_spend: Spend::default(),
             untrusted,
             instruction,
+            snapshot: None,
             parameters: scene.job.parameters(scene.expert, scene.models, scene.toolset, scene.setting, schema),
         };
         // What was spent before this process is the job's account's already.
@@ -154,7 +157,8 @@ impl<'a> RunScene<'a> {
 /// It cannot take `input`.
 pub fn advance_to_action(machine: &mut RunMachine, input: &Input) -> Result<Action, IllegalInput> {
     let mut action = machine.advance(input)?.action;
-    while action == Action::Proceed {
+    // A state that nobody stores is lost, as with the process that was to store it.
+    while matches!(action, Action::Proceed | Action::TakeSnapshot) {
         action = machine.advance(&Input::Proceed)?.action;
     }
     Ok(action)

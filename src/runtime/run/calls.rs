@@ -97,6 +97,9 @@ impl<'a> Calls<'a> {
             self.arrived.push_back(ToolResult::error(&call, format!("nothing here runs {}", call.tool_name)));
             return;
         };
+        if !skills.only_reads(&call.tool_name) {
+            self.context.job.snapshots.note_write();
+        }
         #[cfg(feature = "fault-injection")]
         crate::store::mark("tool", &call.id);
         let task = self.running.spawn(answer);
@@ -161,6 +164,7 @@ impl<'a> Calls<'a> {
             Err(error) => (error.id(), Err(error)),
         };
         let Some(call) = self.asked.remove(&id) else { return };
+        self.context.job.snapshots.note_write();
         let result = outcome.unwrap_or_else(|_| {
             ToolResult::error(&call, format!("{} failed in an unforeseen way; its effect is unknown", call.tool_name))
         });
@@ -279,6 +283,7 @@ mod tests {
     use crate::runtime::job::instruction_files::InstructionFiles;
     use crate::runtime::options::Options;
     use crate::runtime::run::events::EventEmitter;
+    use crate::runtime::snapshots::SnapshotTaker;
     use crate::runtime::stop::StopSignal;
     use crate::runtime::tools::notices::NoticeBoard;
     use crate::setting::ProviderName;
@@ -314,6 +319,7 @@ mod tests {
         };
         let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
         let job = store.create_job(&job).unwrap();
+        let snapshots = SnapshotTaker::open(&options, &job, &backends.redactor).unwrap();
         let job = Arc::new(JobContext {
             options,
             backends,
@@ -323,6 +329,7 @@ mod tests {
             stop,
             budget: None,
             shared: None,
+            snapshots,
         });
         let emitter = EventEmitter {
             sink: Arc::new(|_: &Event, _: &[Message]| {}),

@@ -97,6 +97,7 @@ pub async fn drive(
                 recorder.flush().await?;
                 Input::Fact(verify::verify(machine, context).await)
             }
+            Action::TakeSnapshot => context.job.snapshots.for_checkpoint(machine, &context.emitter).await?,
             Action::Wait => Input::Fact(calls.next().await),
             Action::Stop(_) => {
                 recorder.flush().await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
 use crate::expert::Expert;
+use crate::fact::FactBody;
 use crate::id::RunId;
 use crate::machine::Input;
 use crate::message::UserInput;
@@ -23,6 +24,7 @@ use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::tools::Toolset;
+use crate::snapshot::SnapshotId;
 
 /// Performs a task, prepared already or not. A Run that is on disk already is not begun
 /// again: it is recovered, or has stopped.
@@ -65,7 +67,8 @@ pub async fn run_task(
     let mut with_outputs = keep_outputs(&job, &prepared.toolset, &task);
     let PreparedRun { emitter, toolset } = prepared;
     let run = task.run().clone();
-    let stopped = RunStart::new(&job, task, expert, emitter, &toolset)?.drive(toolset).await?;
+    let snapshot = job.snapshots.at_start(&emitter).await?;
+    let stopped = RunStart::new(&job, task, expert, emitter, &toolset, snapshot)?.drive(toolset).await?;
     if has_outputs(&job, &run) {
         with_outputs.insert(0, run);
     }
@@ -122,6 +125,7 @@ impl RunStart {
         expert: Expert,
         emitter: EventEmitter,
         toolset: &Toolset,
+        snapshot: Option<SnapshotId>,
     ) -> Result<Self, RunError> {
         let mut setting = job.basis().setting(&expert, task.run())?;
         if let RunTask::Recover { past, .. } = &task {
@@ -137,7 +141,7 @@ impl RunStart {
             notices: toolset.notices.clone(),
             verifier: toolset.verifier.clone(),
         };
-        match task {
+        let mut start = match task {
             RunTask::Recover { past, query, .. } => Self::recover(context, toolset, *past, query),
             new => {
                 let beginning = Beginning::new(scene(&context, toolset), new)?;
@@ -146,7 +150,13 @@ impl RunStart {
                     Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&context.job.options.sink));
                 Ok(Self { context, beginning, recorder, overdue: Vec::new() })
             }
+        }?;
+        match &mut start.beginning.first {
+            FactBody::Started { spec, .. } => spec.snapshot = snapshot,
+            FactBody::Resumed { resumption } => resumption.snapshot = snapshot,
+            _ => {}
         }
+        Ok(start)
     }
 
     fn recover(

@@ -33,7 +33,10 @@ pub async fn verify(machine: &RunMachine, context: &RunContext) -> Fact {
     if stop.is_fired() {
         return context.stopped();
     }
-    let Some(outcome) = verifier.run(output, stop.token()).await else { return context.stopped() };
+    context.job.snapshots.note_write();
+    let ended = verifier.run(output, stop.token()).await;
+    context.job.snapshots.note_write();
+    let Some(outcome) = ended else { return context.stopped() };
     let outcome = masked(outcome, &context.job.backends.redactor);
     let text = serde_json::to_string(&outcome).unwrap_or_default();
     context.job.backends.tape.record_result(&call, &ToolResult::new(&call, vec![Content::text(text)]));

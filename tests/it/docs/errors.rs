@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The files with the errors that reach users.
-const ERRORS: [&str; 11] = [
+const ERRORS: [&str; 14] = [
     "src/config/error.rs",
     "src/expert_map.rs",
     "src/provider/auth/error.rs",
@@ -14,6 +14,9 @@ const ERRORS: [&str; 11] = [
     "src/proxy.rs",
     "src/replay/mod.rs",
     "src/runtime/error.rs",
+    "src/runtime/snapshots/failure.rs",
+    "src/workspace/restore.rs",
+    "src/workspace/scan.rs",
     "src/skill/mcp/error.rs",
     "src/skill/mod.rs",
     "src/store/error.rs",

@@ -30,7 +30,7 @@ const OTHERS: [(&str, bool, bool); 14] = [
 ];
 
 #[test]
-fn the_validator_and_the_check_agree_but_where_it_is_said() {
+fn the_validator_and_the_check_agree_but_where_noted() {
     let Some(servers) = servers() else { return };
     let program = python(&servers, "agentskills");
     let toml = "[experts.librarian]\ninstruction = \"You find things.\"\nagentSkills = [\"./skill/\"]\n";

@@ -3,7 +3,7 @@
 use super::source::{Source, assert_none, is_binary};
 
 /// Folders that know the nouns and nothing else.
-const CAPABILITIES: [&str; 4] = ["config", "provider", "skill", "store"];
+const CAPABILITIES: [&str; 5] = ["config", "provider", "skill", "store", "workspace"];
 
 /// The library's modules in the order of `lib.rs`, which is that of its layers.
 pub fn layers(sources: &[Source]) -> Vec<String> {

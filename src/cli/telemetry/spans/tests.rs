@@ -96,6 +96,7 @@ impl Play {
             parameters: parameters(),
             budgets: perstack::budget::Budgets::default(),
             untrusted: false,
+            snapshot: None,
         };
         self.fact(id, at, FactBody::Started { spec: Box::new(spec), input: Vec::new() });
         let initial_checkpoint = checkpoint(head);
@@ -141,6 +142,7 @@ impl Play {
             delegated_spend: Spend::default(),
             untrusted: false,
             instruction: None,
+            snapshot: None,
             parameters: parameters(),
         };
         self.fact(id, at, FactBody::Resumed { resumption: Box::new(resumption) });

@@ -1,6 +1,6 @@
 //! [`verify_run`]: the check of one Run's record. The job's check calls it for each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{feed, state_behind};
 use crate::runtime::history::run_ends::RunEnds;
 use crate::setting::RunDigests;
+use crate::snapshot::SnapshotId;
 use crate::store::{
     CheckpointBody, LogPosition, LogReader, Seal, Store, StoreError, StoredCheckpoint, expected_bytes, is_cut_short,
 };
@@ -36,12 +37,12 @@ pub(super) struct CheckedRun {
     pub verified: VerifiedRun,
     pub notes: Vec<RecordFault>,
     pub fault: Option<RecordFault>,
-    pub began: Option<Beginning>,
+    pub began: Option<LatestProcess>,
 }
 
 /// The latest process that worked on a Run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Beginning {
+pub(super) struct LatestProcess {
     /// Milliseconds since the epoch.
     pub at: u64,
     /// It was of a version that writes digests, and so seals.
@@ -57,7 +58,15 @@ pub(super) fn verify_run(
     states: &mut RunEnds,
 ) -> CheckedRun {
     let RunBasis { end, is_open, continued } = basis;
-    let verified = VerifiedRun { run: run.clone(), facts: 0, unchained: 0, checkpoints: 0, end: None, is_torn: false };
+    let verified = VerifiedRun {
+        run: run.clone(),
+        facts: 0,
+        unchained: 0,
+        checkpoints: 0,
+        end: None,
+        is_torn: false,
+        snapshots: BTreeSet::new(),
+    };
     let mut check = RunCheck {
         store,
         job,
@@ -89,6 +98,16 @@ fn beginning_of(fact: &Fact) -> Option<&RunParameters> {
     }
 }
 
+/// The state of the workspace that a fact names.
+fn snapshot_of(fact: &Fact) -> Option<&SnapshotId> {
+    match &fact.body {
+        FactBody::Started { spec, .. } => spec.snapshot.as_ref(),
+        FactBody::Resumed { resumption } => resumption.snapshot.as_ref(),
+        FactBody::SnapshotTaken { snapshot } => Some(snapshot),
+        _ => None,
+    }
+}
+
 /// The check of a Run, up to some record.
 struct RunCheck<'a> {
     store: &'a Store,
@@ -111,7 +130,7 @@ struct RunCheck<'a> {
     /// `resumed`, those before it too: the setting is replaced behind it.
     beginnings: Vec<Option<RunDigests>>,
     /// That of the latest process.
-    began: Option<Beginning>,
+    began: Option<LatestProcess>,
     /// The last fact that was read is the one that `job.json` has.
     has_met_end: bool,
     /// It was, and the Run was resumed there.
@@ -210,16 +229,17 @@ impl RunCheck<'_> {
                 }
             }
             let kind = fact.body.kind();
-            let at = |what: String| {
+            let at = |log: &LogReader, what: String| {
                 RecordFault { record: record(log.text(), step), ..RecordFault::file(path, what) }.at(log.line())
             };
             if let Some(other) = run_of(&fact).filter(|run| *run != self.run) {
-                return Err(at(format!("it is of run {other}: the log is another run's")));
+                return Err(at(log, format!("it is of run {other}: the log is another run's")));
             }
+            self.verified.snapshots.extend(snapshot_of(&fact).cloned());
             match beginning_of(&fact) {
                 Some(RunParameters { digests, .. }) => {
                     self.beginnings.push(digests.clone());
-                    self.began = Some(Beginning { at: fact.stamp.at, has_digests: digests.is_some() });
+                    self.began = Some(LatestProcess { at: fact.stamp.at, has_digests: digests.is_some() });
                 }
                 None => drop(self.beginnings.drain(..self.beginnings.len().saturating_sub(1))),
             }
@@ -228,16 +248,17 @@ impl RunCheck<'_> {
                 None => state_behind(self.store, self.job, self.run, &fact, states).map_err(|error| {
                     let is_unread =
                         matches!(&error, RunError::Store(error) if !error.is_damaged() && !error.is_not_found());
-                    let fault = at(format!("the checkpoint that it continues cannot be read: {error}"));
+                    let fault = at(log, format!("the checkpoint that it continues cannot be read: {error}"));
                     RecordFault { is_unread, ..fault }
                 })?,
             };
             state.set_quiet(true);
             let position = log.position();
             let mut checked = Ok(());
-            let fed = feed(&mut state, fact, &mut |_, save, machine| {
+            let is_old = log.is_old();
+            let fed = feed(&mut state, fact, log, &mut |_, save, machine| {
                 if let Some(save) = save {
-                    checked = self.checkpoint(&save, machine, &position, log.is_old());
+                    checked = self.checkpoint(&save, machine, &position, is_old);
                     if states.wants(&save.head.id) {
                         let messages = save.messages_of(machine.messages()).to_vec();
                         states.insert(Checkpoint { head: *save.head, messages });
@@ -245,7 +266,7 @@ impl RunCheck<'_> {
                 }
                 checked.is_err()
             });
-            fed.map_err(|illegal| at(format!("a {kind} does not follow from what is before it ({illegal})")))?;
+            fed.map_err(|illegal| at(log, format!("a {kind} does not follow from what is before it ({illegal})")))?;
             checked?;
             self.verified.facts = position.facts;
             let is_chained = log.is_at_chained_line();

@@ -1,0 +1,153 @@
+//! `perstack job restore`: the workspace, or another folder, as it was at a checkpoint.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use perstack::event::Event;
+use perstack::id::JobId;
+use perstack::message::Message;
+use perstack::runtime::snapshots::restoring::{
+    CheckpointSnapshot, Restored, differences, find_snapshot, restore_elsewhere, restore_workspace,
+};
+use perstack::runtime::snapshots::stored::StoredSnapshots;
+use perstack::runtime::{CassetteMode, InDoubt, Options, RunError};
+use perstack::snapshot::SnapshotId;
+use perstack::store::Store;
+use perstack::workspace::WorkspaceChange;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::completions::candidates;
+use crate::cli::failure::Failure;
+use crate::cli::options::{ModelArgs, PlaceArgs};
+use crate::cli::render::visible;
+use crate::cli::setup::{ProjectNeed, Setup, warn};
+use crate::cli::{Exit, Process};
+
+const AFTER_HELP: &str = "\
+What the workspace holds now is kept first, as a snapshot of the job, and the command that brings
+it back is printed. Files that are no part of snapshots stay as they are: ignored ones, secrets,
+repositories, the configuration.
+
+Examples:
+  perstack job restore 0244ac3f
+  perstack job restore latest --to ../before
+  perstack job restore 0244ac3f --snapshot 9f2b4c01";
+
+/// The most paths that a line names.
+const MOST_NAMED: usize = 5;
+
+/// Brings the workspace back to the snapshot of a checkpoint
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct RestoreArgs {
+    /// A checkpoint's id, that of a run or a job, a beginning or an end that one of them alone has, or `latest`
+    #[arg(value_name = "CHECKPOINT", add = candidates::resumable())]
+    checkpoint: String,
+    /// Fill this folder, which is new or empty, and leave the workspace alone
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<PathBuf>,
+    /// The snapshot of the same job whose digest begins so, in the place of the checkpoint's
+    #[arg(long, value_name = "DIGEST")]
+    snapshot: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &RestoreArgs, process: &Process) -> Result<Exit, Failure> {
+    let options = options_of(&args.place, process, false)?;
+    let store = Store::new(&options.storage);
+    let checkpoint = CheckpointSnapshot::find(&store, &args.checkpoint)?;
+    let snapshot = match &args.snapshot {
+        Some(name) => find_snapshot(&store, &checkpoint.job, name).map_err(RunError::from)?,
+        None => checkpoint.snapshot().map_err(RunError::from)?.clone(),
+    };
+    match &args.to {
+        Some(folder) => {
+            let stored = StoredSnapshots::open(&store, &checkpoint.job).map_err(RunError::from)?;
+            let restored =
+                restore_elsewhere(&stored, &snapshot, &process.folder.join(folder)).map_err(RunError::from)?;
+            report(&restored, &checkpoint.job, &snapshot, false);
+        }
+        None => restore_in_place(&store, &checkpoint.job, &snapshot, &options, false)?,
+    }
+    Ok(Exit::Completed)
+}
+
+/// The options that say where the workspace and the storage are, and what is closed. `quiet`: warnings of the configuration
+/// were printed.
+pub fn options_of(place: &PlaceArgs, process: &Process, quiet: bool) -> Result<Options, Failure> {
+    let setup = Setup::read(process, place, &ModelArgs::default(), ProjectNeed::IfFound)?;
+    setup.print_warnings(process, quiet);
+    let sink = Arc::new(|_: &Event, _: &[Message]| {});
+    Ok(setup.options(sink, CancellationToken::new(), InDoubt::default(), CassetteMode::None))
+}
+
+/// Brings the workspace to a state, and reports it.
+fn restore_in_place(
+    store: &Store,
+    job: &JobId,
+    snapshot: &SnapshotId,
+    options: &Options,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let held = store.open_job(job).map_err(RunError::from)?;
+    let restored = restore_workspace(&held, snapshot, options).map_err(RunError::from)?;
+    report(&restored, job, snapshot, quiet);
+    Ok(())
+}
+
+/// Warns where the workspace is not as the checkpoint `name` has it; nothing is changed.
+pub fn warn_of_differences(storage: &Path, place: &PlaceArgs, name: &str, process: &Process) {
+    let store = Store::new(storage);
+    // Whoever resumes it gets the errors of finding it.
+    let Ok(Some(checkpoint)) = CheckpointSnapshot::find_in_job_with_some(&store, name) else { return };
+    let Some(snapshot) = &checkpoint.head.snapshot else { return };
+    let Ok(options) = options_of(place, process, true) else { return };
+    match differences(&store, &checkpoint.job, snapshot, &options) {
+        Ok(changes) if changes.is_empty() => {}
+        Ok(changes) => {
+            let names = named(changes.iter().map(|WorkspaceChange { path, .. }| path.display().to_string()).collect());
+            let line = format!("the workspace is not as the checkpoint had it ({names}): --restore brings it back");
+            warn(process, false, &line);
+        }
+        Err(error) => warn(process, false, &Failure::from(RunError::from(error)).line()),
+    }
+}
+
+/// Restores the state of the checkpoint `name`, for a job that is resumed from it.
+pub fn restore_for_resume(place: &PlaceArgs, name: &str, process: &Process, quiet: bool) -> Result<(), Failure> {
+    let options = options_of(place, process, true)?;
+    let store = Store::new(&options.storage);
+    let checkpoint = CheckpointSnapshot::find(&store, name)?;
+    let snapshot = checkpoint.snapshot().map_err(RunError::from)?;
+    restore_in_place(&store, &checkpoint.job, snapshot, &options, quiet)
+}
+
+fn report(restored: &Restored, job: &JobId, snapshot: &SnapshotId, quiet: bool) {
+    if quiet {
+        return;
+    }
+    let print = |line: &str| {
+        // With stderr closed there is no place left to report to.
+        let _ = writeln!(std::io::stderr().lock(), "{}", visible(line));
+    };
+    let changed = restored.changed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    match changed.len() {
+        0 => print(&format!("the workspace is as snapshot {} has it", snapshot.short())),
+        1 => print(&format!("restored snapshot {}: 1 path ({})", snapshot.short(), named(changed))),
+        count => print(&format!("restored snapshot {}: {count} paths ({})", snapshot.short(), named(changed))),
+    }
+    if let Some(kept) = restored.kept.as_ref().filter(|_| !restored.changed.is_empty()) {
+        print(&format!("what was there is kept: perstack job restore {job} --snapshot {}", kept.short()));
+    }
+}
+
+fn named(mut names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(MOST_NAMED);
+    names.truncate(MOST_NAMED);
+    let names = names.join(", ");
+    if more > 0 { format!("{names} and {more} more") } else { names }
+}

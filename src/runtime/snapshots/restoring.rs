@@ -1,0 +1,213 @@
+//! Restoring a state of the workspace: in its place ([`restore_workspace`]), where the present state is stored first, or in
+//! another folder ([`restore_elsewhere`]).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::CheckpointHead;
+use crate::id::JobId;
+use crate::runtime::error::RunError;
+use crate::runtime::job::resume_point;
+use crate::runtime::options::{Options, ResumeFrom};
+use crate::runtime::snapshots::failure::SnapshotError;
+use crate::runtime::snapshots::stored::StoredSnapshots;
+use crate::runtime::snapshots::{PackSink, closed_files, has_secret, seconds};
+use crate::snapshot::SnapshotId;
+use crate::store::{Found, JobStore, PackWriter, Store, StoreError};
+use crate::workspace::{
+    FolderList, FoundFiles, LeftOutEntry, ObjectSink, ScanError, SnapshotRules, WorkspaceChange, WorkspaceScan, restore,
+};
+
+/// A restoration that was done.
+#[derive(Debug)]
+pub struct Restored {
+    /// The paths that were changed, from the folder.
+    pub changed: Vec<PathBuf>,
+    /// The state that the workspace was in, if it was another.
+    pub kept: Option<SnapshotId>,
+    /// The entries that the state never had.
+    pub left_out: Vec<LeftOutEntry>,
+}
+
+/// A checkpoint with the state of its workspace.
+#[derive(Debug, Clone)]
+pub struct CheckpointSnapshot {
+    pub job: JobId,
+    pub head: CheckpointHead,
+}
+
+impl CheckpointSnapshot {
+    /// The checkpoint that `name` means, as for a resumption.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn find(store: &Store, name: &str) -> Result<Self, RunError> {
+        let found = resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?;
+        let job = match &found {
+            Found::Run { job, .. } => job.clone(),
+            Found::Checkpoint(entry) => entry.job.clone(),
+            Found::File(path) => {
+                let head = store.read_checkpoint(path)?.head;
+                // The states of its workspace are elsewhere.
+                return Ok(Self { job: head.job_id.clone(), head: CheckpointHead { snapshot: None, ..head } });
+            }
+        };
+        let (point, _) = resume_point::load(store, &job, &found)?;
+        Ok(Self { job, head: point.head().clone() })
+    }
+
+    /// The same, if its job has states at all: the others are not read.
+    ///
+    /// # Errors
+    /// As [`CheckpointSnapshot::find`].
+    pub fn find_in_job_with_some(store: &Store, name: &str) -> Result<Option<Self>, RunError> {
+        let found = resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?;
+        let job = match &found {
+            Found::Run { job, .. } => job,
+            Found::Checkpoint(entry) => &entry.job,
+            Found::File(_) => return Ok(None),
+        };
+        if store.layout().snapshots(job).is_dir() { Self::find(store, name).map(Some) } else { Ok(None) }
+    }
+
+    /// Its state.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn snapshot(&self) -> Result<&SnapshotId, SnapshotError> {
+        let what = || format!("checkpoint {} of job {} (step {})", self.head.id, self.job, self.head.step_number);
+        self.head.snapshot.as_ref().ok_or_else(|| SnapshotError::None { what: what() })
+    }
+}
+
+/// The state of `job` whose digest begins with `name`, among the lists that are there.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn find_snapshot(store: &Store, job: &JobId, name: &str) -> Result<SnapshotId, SnapshotError> {
+    let unknown = || SnapshotError::Unknown { job: job.clone(), name: name.to_owned() };
+    let objects = store.objects(job)?;
+    let mut found = objects.ids().filter(|id| id.as_str().starts_with(name) && name.len() >= 4);
+    let (Some(only), None) = (found.next(), found.next()) else { return Err(unknown()) };
+    FolderList::read(&objects.get(only)?).map_err(|_| unknown())?;
+    Ok(only.clone())
+}
+
+/// The differences of the workspace, as it is now, from a state of it.
+///
+/// # Errors
+/// The workspace or the state cannot be read.
+pub fn differences(
+    store: &Store,
+    job: &JobId,
+    snapshot: &SnapshotId,
+    options: &Options,
+) -> Result<Vec<WorkspaceChange>, SnapshotError> {
+    let stored = StoredSnapshots::open(store, job)?;
+    let mut present = Lists::default();
+    let id = scan(options, snapshot, &stored, &mut present)?.id;
+    crate::workspace::compare(&id, snapshot, &mut |id| match present.get(id) {
+        Some(list) => Ok(list),
+        None => stored.list(id).map_err(SnapshotError::from),
+    })
+}
+
+/// Brings the workspace to a state that `job` has. The state that it is in is stored first.
+///
+/// # Errors
+/// [`SnapshotError`].
+pub fn restore_workspace(job: &JobStore, snapshot: &SnapshotId, options: &Options) -> Result<Restored, SnapshotError> {
+    let stored = StoredSnapshots::open(&job.storage(), job.id())?;
+    let list = stored.list(snapshot)?;
+    let mut objects = job.objects()?;
+    let mut sink = PackSink(PackWriter::new(&mut objects));
+    let present = scan(options, snapshot, &stored, &mut sink)?.id;
+    sink.0.finish(&present)?;
+    let stored = StoredSnapshots::open(&job.storage(), job.id())?;
+    let kept = (present != *snapshot).then(|| present.clone());
+    let workspace = real(&options.workspace)?;
+    let changed = restore(&workspace, &present, snapshot, &|id| stored.list(id), &|id| stored.object(id))
+        .map_err(|source| SnapshotError::Restore { kept: kept.clone(), source })?;
+    Ok(Restored { changed, kept, left_out: list.left_out })
+}
+
+/// Fills a folder, which is made if it is not there, with a state that `job` has.
+///
+/// # Errors
+/// [`SnapshotError`].
+pub fn restore_elsewhere(
+    stored: &StoredSnapshots,
+    snapshot: &SnapshotId,
+    folder: &Path,
+) -> Result<Restored, SnapshotError> {
+    let failed = |action| move |source| SnapshotError::Folder { action, path: folder.to_owned(), source };
+    let list = stored.list(snapshot)?;
+    fs::create_dir_all(folder).map_err(failed("create"))?;
+    if fs::read_dir(folder).map_err(failed("read"))?.next().is_some() {
+        return Err(SnapshotError::NotEmpty { path: folder.to_owned() });
+    }
+    let (empty, list_of_none) = empty();
+    let lists = |id: &SnapshotId| if *id == empty { Ok(list_of_none.clone()) } else { stored.list(id) };
+    let changed = restore(&real(folder)?, &empty, snapshot, &lists, &|id| stored.object(id))
+        .map_err(|source| SnapshotError::Restore { kept: None, source })?;
+    Ok(Restored { changed, kept: None, left_out: list.left_out })
+}
+
+/// The state of an empty folder.
+fn empty() -> (SnapshotId, FolderList) {
+    let list = FolderList::default();
+    (SnapshotId::of_bytes(&serde_json::to_vec(&list).unwrap_or_default()), list)
+}
+
+fn real(folder: &Path) -> Result<PathBuf, SnapshotError> {
+    folder.canonicalize().map_err(|source| SnapshotError::Folder { action: "find", path: folder.to_owned(), source })
+}
+
+/// Reads the workspace, and all in it that `snapshot` has, into `sink`.
+fn scan<S: ObjectSink>(
+    options: &Options,
+    snapshot: &SnapshotId,
+    stored: &StoredSnapshots,
+    sink: &mut S,
+) -> Result<crate::workspace::Scanned, SnapshotError>
+where
+    SnapshotError: From<S::Error>,
+{
+    let workspace = real(&options.workspace)?;
+    let redactor = options.redactor();
+    let is_secret = |bytes: &[u8]| has_secret(&redactor, bytes);
+    let rules = SnapshotRules::new(&workspace, &closed_files(options), &is_secret);
+    let load = |id: &SnapshotId| stored.list(id).ok();
+    let wanted = stored.list(snapshot)?;
+    WorkspaceScan::read(&rules, sink, seconds(), &mut FoundFiles::default(), Some((&wanted, &load))).map_err(|error| {
+        match error {
+            ScanError::Root { path, source } => SnapshotError::Folder { action: "read", path, source },
+            ScanError::Sink(error) => error.into(),
+        }
+    })
+}
+
+/// The lists of a state that is looked at and not stored.
+#[derive(Default)]
+struct Lists(std::collections::HashMap<SnapshotId, Vec<u8>>);
+
+impl Lists {
+    fn get(&self, id: &SnapshotId) -> Option<FolderList> {
+        FolderList::read(self.0.get(id)?).ok()
+    }
+}
+
+impl ObjectSink for Lists {
+    type Error = StoreError;
+
+    fn put(&mut self, id: &SnapshotId, bytes: &[u8]) -> Result<(), StoreError> {
+        if bytes.starts_with(b"{\"entries\":") {
+            self.0.insert(id.clone(), bytes.to_owned());
+        }
+        Ok(())
+    }
+
+    fn has(&self, id: &SnapshotId) -> bool {
+        self.0.contains_key(id)
+    }
+}
