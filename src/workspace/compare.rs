@@ -64,7 +64,8 @@ fn folders<E>(
     names.dedup();
     for name in names {
         let (was, is) = (old.get(name).map(|entry| &entry.kind), new.get(name).map(|entry| &entry.kind));
-        if was == is {
+        // Of an entry that one of the states leaves out nothing is known.
+        if was == is || old.leaves_out(name) || new.leaves_out(name) {
             continue;
         }
         let path = path.join(name);

@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::snapshot::SnapshotId;
 
+/// The reason that stands for all other entries of a folder, too.
+pub(super) const TOO_MANY: &str = "the workspace has more than 250,000 entries";
+
 /// The entries of one folder, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +25,11 @@ impl FolderList {
     pub fn get(&self, name: &OsStr) -> Option<&FolderEntry> {
         let at = self.entries.binary_search_by(|entry| entry.name.as_os_str().cmp(name)).ok()?;
         self.entries.get(at)
+    }
+
+    /// Returns whether an entry of this name may have been there without being stored.
+    pub(super) fn leaves_out(&self, name: &OsStr) -> bool {
+        self.left_out.iter().any(|left| left.name.as_os_str() == name || left.reason == TOO_MANY)
     }
 
     /// The list that `bytes` are.

@@ -82,7 +82,9 @@ impl<E> Restoring<'_, E> {
         }
         let load = |id| (self.lists)(id).map_err(RestoreError::Object);
         let (present, wanted) = (present.map(load).transpose()?.unwrap_or_default(), load(wanted)?);
-        for entry in present.entries.iter().filter(|entry| wanted.get(&entry.name).is_none()) {
+        // What was there and left out, such as a cassette while it was recorded, is not known to be gone.
+        let is_new = |entry: &&FolderEntry| wanted.get(&entry.name).is_none() && !wanted.leaves_out(&entry.name);
+        for entry in present.entries.iter().filter(is_new) {
             let is_gone = self.remove(folder, &path.join(&entry.name), entry)?;
             if is_gone {
                 self.note(path.join(&entry.name));

@@ -64,6 +64,8 @@ const SHARED_ENV: [&str; 5] = ["example", "sample", "template", "dist", "default
 pub(super) enum Exclusion {
     /// It is never part of it, and not mentioned.
     Never,
+    /// It belongs to the product as things are now, by another command not: its folder's list has it.
+    Own,
     /// It may hold secrets, which is mentioned.
     Secret,
 }
@@ -78,8 +80,11 @@ impl<'a> SnapshotRules<'a> {
     /// The reason for which the entry `name` of a folder is not stored. `is_top`: the folder is the workspace itself.
     pub(super) fn exclusion(&self, name: &OsStr, metadata: &Metadata, is_top: bool) -> Option<Exclusion> {
         let text = name.to_string_lossy().to_lowercase();
-        if NEVER.contains(&text.as_str()) || (is_top && text == OWN) || self.is_closed(metadata) {
+        if NEVER.contains(&text.as_str()) || (is_top && text == OWN) {
             return Some(Exclusion::Never);
+        }
+        if self.is_closed(metadata) {
+            return Some(Exclusion::Own);
         }
         is_secret_name(&text).then_some(Exclusion::Secret)
     }

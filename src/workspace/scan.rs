@@ -11,7 +11,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
 use super::ignored::Ignored;
-use super::list::{EntryKind, FolderEntry, FolderList, LeftOutEntry};
+use super::list::{EntryKind, FolderEntry, FolderList, LeftOutEntry, TOO_MANY};
 use super::open::{self, Stat};
 use super::rules::{Exclusion, SnapshotRules, is_cache};
 use crate::snapshot::SnapshotId;
@@ -186,6 +186,10 @@ impl<'a, S: ObjectSink> WorkspaceScan<'a, S> {
     ) -> bool {
         match self.rules.exclusion(name, metadata, path.components().count() == 1) {
             Some(Exclusion::Never) => return true,
+            Some(Exclusion::Own) => {
+                list.left_out.push(LeftOutEntry { name: name.into(), reason: IN_USE.to_owned() });
+                return true;
+            }
             Some(Exclusion::Secret) => {
                 self.leave_out(list, name, path, MAY_HOLD_SECRETS);
                 return true;
@@ -267,7 +271,7 @@ impl<'a, S: ObjectSink> WorkspaceScan<'a, S> {
 
 /// The reason for which files are left out that may hold secrets.
 pub const MAY_HOLD_SECRETS: &str = "it may hold secrets";
-const TOO_MANY: &str = "the workspace has more than 250,000 entries";
+const IN_USE: &str = "it belongs to perstack";
 
 enum FileError<E> {
     Unread(io::Error),

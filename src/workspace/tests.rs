@@ -169,6 +169,25 @@ fn repositories_secrets_caches_and_ignored_files_are_not_in_it() {
 }
 
 #[test]
+fn what_a_state_left_out_stays_where_it_is_restored() {
+    let mut world = World::new();
+    world.write("owl", "tawny");
+    world.write("c.cassette", "recorded");
+    world.closed.paths.push(world.root.join("c.cassette"));
+    let state = world.scan().id;
+    // Another command, which has no cassette.
+    world.closed.paths.clear();
+    world.write("owl", "barn");
+    world.write("new", "x");
+    let changes = compare(&state, &world.scan().id, &mut |id| world.list(id)).unwrap();
+    let changed: Vec<_> = changes.iter().map(|change| change.path.to_str().unwrap()).collect();
+    assert_eq!(changed, ["new", "owl"]);
+    world.restore(&state).unwrap();
+    assert_eq!(world.names(""), ["c.cassette", "owl"]);
+    assert_eq!(fs::read_to_string(world.root.join("c.cassette")).unwrap(), "recorded");
+}
+
+#[test]
 fn rules_of_the_repository_around_the_workspace_hold_in_it() {
     let world = World::new();
     let above = world.folder.path();
