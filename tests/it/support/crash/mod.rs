@@ -42,8 +42,8 @@ pub fn has_completed(test: &Test) -> bool {
     files.filter(|file| file.exists()).filter_map(|file| whole_json(&file)).any(|job| job["status"] == "completed")
 }
 
-/// Fails unless all files are whole, all checkpoints have their facts, the record is as it was written, and each of the calls took effect as often as is on
-/// record.
+/// Fails unless all files are whole, all checkpoints have their facts, the record is as it was written, and each of the calls
+/// took effect as often as is on record.
 #[track_caller]
 pub fn assert_consistent(test: &Test, calls: &[&str]) {
     for file in stored_files(&test.workspace().join("perstack")) {
@@ -75,7 +75,10 @@ fn assert_verified(test: &Test) {
     for job in test.storage().jobs() {
         let id = job.file_name().unwrap().to_str().unwrap();
         let log = history::open(&storage, JobSelector::Named(id)).unwrap().unwrap();
-        assert_eq!(log.verify().faults, [], "{id}");
+        let mut faults = log.verify().faults;
+        // A power cut may take `job.json`, or leave an older one, until the job goes on: it is reported until then.
+        faults.retain(|fault| !fault.path.ends_with("job.json"));
+        assert_eq!(faults, [], "{id}");
     }
 }
 
