@@ -180,8 +180,8 @@ fn what_a_state_left_out_stays_where_it_is_restored() {
     world.write("owl", "barn");
     world.write("new", "x");
     let changes = compare(&state, &world.scan().id, &mut |id| world.list(id)).unwrap();
-    let changed: Vec<_> = changes.iter().map(|change| change.path.to_str().unwrap()).collect();
-    assert_eq!(changed, ["new", "owl"]);
+    let names: Vec<_> = changes.iter().map(|change| change.path.to_str().unwrap()).collect();
+    assert_eq!(names, ["new", "owl"]);
     world.restore(&state).unwrap();
     assert_eq!(world.names(""), ["c.cassette", "owl"]);
     assert_eq!(fs::read_to_string(world.root.join("c.cassette")).unwrap(), "recorded");
