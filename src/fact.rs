@@ -99,12 +99,15 @@ pub struct Fact {
     /// they are kept for those who read its record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accesses: Vec<AccessCount>,
+    /// It came from a recording that the job has left since: nothing was asked or made for it, and it took nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
 }
 
 impl Fact {
     /// A fact without connections.
     pub fn new(stamp: Stamp, body: FactBody) -> Self {
-        Self { stamp, body, accesses: Vec::new() }
+        Self { stamp, body, accesses: Vec::new(), recorded: false }
     }
 
     /// The parameters of the Run that the fact begins or goes on with.
@@ -123,8 +126,8 @@ impl<'de> Deserialize<'de> for Fact {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let mut fields = Fields::deserialize(from)?;
         let stamp = Stamp { at: fields.at, seed: fields.seed };
-        let accesses = std::mem::take(&mut fields.accesses);
-        Ok(Self { stamp, body: fields.into_body()?, accesses })
+        let (accesses, recorded) = (std::mem::take(&mut fields.accesses), fields.recorded);
+        Ok(Self { stamp, body: fields.into_body()?, accesses, recorded })
     }
 }
 
@@ -138,6 +141,8 @@ struct Fields {
     fact: Kind,
     #[serde(default)]
     accesses: Vec<AccessCount>,
+    #[serde(default)]
+    recorded: bool,
     spec: Option<Box<RunSpec>>,
     input: Option<Vec<Content>>,
     resumption: Option<Box<Resumption>>,

@@ -101,7 +101,23 @@ pub async fn end_by_signal(mut signals: Signals) {
     std::process::exit(i32::from(signal.exit() as u8));
 }
 
-/// Runs a job. `live` is the command that does the same without a recorded session.
+/// The command that a job belongs to.
+pub enum JobOrigin<'a> {
+    /// `run` or `resume`, with the command that does the same without a recorded session.
+    Command(&'a CommandLine),
+    /// A replay that goes on live where it differs from its recording.
+    Replay(LiveReplay<'a>),
+}
+
+/// A replay that goes on live.
+pub struct LiveReplay<'a> {
+    /// Makes the options of the replay from those with which it goes on.
+    pub options: &'a dyn Fn(Options) -> Result<Options, Failure>,
+    /// The difference, as JSON: a part of the object that is printed.
+    pub difference: serde_json::Value,
+}
+
+/// Runs a job.
 ///
 /// # Errors
 /// When the runtimes, the signals or a file of the output are refused by the system.
@@ -111,7 +127,7 @@ pub fn run(
     setup: Setup,
     files: OutputFiles,
     command: JobCommand,
-    live: &CommandLine,
+    origin: &JobOrigin<'_>,
 ) -> Result<Exit, Failure> {
     let format = args.output.format()?;
     for kind in args.output.once_known_types() {
@@ -120,7 +136,11 @@ pub fn run(
         warn(process, args.output.quiet, &warning);
     }
     let cancel = CancellationToken::new();
-    let screen = Arc::new(Screen::new(process, &args.output, format, files.result, &cancel)?);
+    let screen = Screen::new(process, &args.output, format, files.result, &cancel)?;
+    let screen = Arc::new(match origin {
+        JobOrigin::Command(_) => screen,
+        JobOrigin::Replay(replay) => screen.with_difference(replay.difference.clone()),
+    });
     let replayed = args.session.replay.as_ref().map(|file| process.folder.join(file));
     let contained = replayed.and_then(|file| cassettes::reason_to_contain(&setup, process, &file));
     let cassette = args.session.cassette(&process.folder, contained.is_none());
@@ -153,8 +173,11 @@ pub fn run(
     if let Some((job, _)) = &telemetry {
         options.sink = job.around(Arc::clone(&options.sink));
     }
+    if let JobOrigin::Replay(replay) = origin {
+        options = (replay.options)(options)?;
+    }
     let options = Arc::new(options);
-    if let CassetteMode::Replay { file, .. } = &options.cassette {
+    if let (CassetteMode::Replay { file, .. }, JobOrigin::Command(live)) = (&options.cassette, origin) {
         let file = visible(&file.display().to_string());
         // The query may hold a key.
         let live = options.redactor().text(&live.to_string());
@@ -253,6 +276,8 @@ async fn run_until_done(
             Next::Continue(next) => {
                 // The next attempt may need what the servers of this one hold. They end in time or are left behind.
                 let _ = servers.await;
+                // The recording has no further part in the job.
+                options = options.live().cloned().unwrap_or(options);
                 command = next;
             }
             Next::Done(end) => break (*end, servers),

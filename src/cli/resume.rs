@@ -10,7 +10,7 @@ use super::dry_run;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
 use super::job::restore;
-use super::job_runner::{self, JobCommand};
+use super::job_runner::{self, JobCommand, JobOrigin};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
 use super::setup::{ProjectNeed, Setup};
@@ -121,5 +121,5 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     } else if args.job.session.replay.is_none() && !args.job.output.quiet {
         restore::warn_of_differences(&setup.storage, &args.job.place, &args.checkpoint, process);
     }
-    job_runner::run(process, &args.job, setup, files, args.command(sent), &args.live())
+    job_runner::run(process, &args.job, setup, files, args.command(sent), &JobOrigin::Command(&args.live()))
 }

@@ -15,7 +15,7 @@ use super::completions::candidates;
 use super::dry_run;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
-use super::job_runner::{self, JobCommand};
+use super::job_runner::{self, JobCommand, JobOrigin};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
 use super::setup::{ProjectNeed, Setup, warn};
@@ -194,7 +194,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let input = sources.required()?;
     let live = args.live();
-    job_runner::run(process, &args.job, setup, files, args.command(expert, input), &live)
+    job_runner::run(process, &args.job, setup, files, args.command(expert, input), &JobOrigin::Command(&live))
 }
 
 #[cfg(test)]

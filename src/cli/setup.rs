@@ -19,7 +19,7 @@ use perstack::model::Catalogue;
 use perstack::output_schema::OutputSchema;
 use perstack::permission::{Permissions, RunPermissions};
 use perstack::proxy::ProxySettings;
-use perstack::runtime::{AccountUse, CassetteMode, InDoubt, Options, SandboxRules};
+use perstack::runtime::{AccountUse, BeyondRecording, CassetteMode, InDoubt, Options, SandboxRules};
 use perstack::sandbox::Sandbox;
 use perstack::skill::base::OffLimits;
 use perstack::skill::process::KernelAbility;
@@ -365,6 +365,11 @@ impl Setup {
         [hidden, closed, read_only].into_iter().flatten().any(|kept| path.starts_with(real(kept)))
     }
 
+    /// Has the file tools refuse a further folder.
+    pub fn hide(&mut self, folder: PathBuf) {
+        self.off_limits.hidden.push(folder);
+    }
+
     /// The files and folders that hold keys and records.
     pub fn closed_files(&self) -> Vec<PathBuf> {
         let OffLimits { hidden, closed, .. } = &self.off_limits;
@@ -438,6 +443,7 @@ impl Setup {
             approver: None,
             learning: None,
             difference: None,
+            beyond: BeyondRecording::Nothing,
             account: self.account,
         }
     }

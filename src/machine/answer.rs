@@ -15,6 +15,7 @@ use crate::machine::run::Reaction;
 use crate::machine::state::{Overflow, State};
 use crate::message::Message;
 use crate::tool::ToolResult;
+use crate::usage::Usage;
 
 /// Sent to a model that gave neither text nor a call (the original's nudge).
 const EMPTY_ANSWER: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
@@ -91,10 +92,14 @@ impl RunData {
 
     /// Adds the answer's tokens and what they cost to the accounts of step, checkpoint and Run.
     pub(super) fn record(&mut self, generation: &Generation) -> CallUsage {
-        let usage = generation.usage.unwrap_or_default();
-        let spend = Spend::for_usage(self.parameters.price.as_ref(), generation.billed());
-        // The larger of the two: the total has what does not stay in the window, the window's count what is cached.
-        let tokens = generation.context_tokens.max(generation.usage.map(|usage| usage.total_tokens));
+        let (usage, spend, tokens) = if self.is_free {
+            (Usage::default(), Spend::default(), Some(0))
+        } else {
+            let spend = Spend::for_usage(self.parameters.price.as_ref(), generation.billed());
+            // The larger of the two: the total has what does not stay in the window, the window's count what is cached.
+            let tokens = generation.context_tokens.max(generation.usage.map(|usage| usage.total_tokens));
+            (generation.usage.unwrap_or_default(), spend, tokens)
+        };
         self.step.add_usage(usage);
         self.head.usage = self.head.usage.plus(usage);
         self.account.count_step(self.head.step_number);

@@ -23,6 +23,8 @@ pub(super) struct RunData {
     pub measured: Option<KnownPrompt>,
     /// The present model was fallen back to, and has not answered yet.
     pub is_untried: bool,
+    /// The present input came from a recording: whatever it took is nobody's cost now.
+    pub is_free: bool,
     /// Nobody looks at the events: they are numbered, and where that costs something, neither made nor noted for.
     pub is_quiet: bool,
     /// Events of the present arrow that were not made.
@@ -40,6 +42,7 @@ impl RunData {
             account: RunAccount::default(),
             measured: None,
             is_untried: false,
+            is_free: false,
             is_quiet: false,
             unseen: 0,
         }
@@ -92,7 +95,7 @@ impl RunData {
 
     /// Gives up the request under way, which the provider may charge for.
     pub fn give_up(&mut self) {
-        self.account.break_off(Some(0));
-        self.charge(Spend::UNKNOWN);
+        self.account.break_off((!self.is_free).then_some(0));
+        self.charge(if self.is_free { Spend::default() } else { Spend::UNKNOWN });
     }
 }

@@ -57,8 +57,9 @@ impl RunData {
 
     /// Adds what a failed call may have cost to the accounts.
     pub(super) fn record_failure(&mut self, failure: &GenerationFailure, received_bytes: Option<u64>) -> CallUsage {
-        let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
-        self.account.break_off(received_bytes);
+        let may_be_charged = failure.may_be_charged() && !self.is_free;
+        let spend = if may_be_charged { Spend::UNKNOWN } else { Spend::default() };
+        self.account.break_off(received_bytes.filter(|_| !self.is_free));
         self.account.count_step(self.head.step_number);
         self.charge(spend);
         CallUsage { spend, ..CallUsage::default() }

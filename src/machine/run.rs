@@ -306,7 +306,9 @@ impl RunMachine {
         {
             self.data.ids = IdGenerator::new(fact.stamp);
         }
+        self.data.is_free = matches!(input, Input::Fact(fact) if fact.recorded);
         let reaction = arrow(&mut self.data);
+        self.data.is_free = false;
         let reaction = if is_held { reaction } else { self.data.hold(reaction) };
         Ok(self.follow(reaction))
     }

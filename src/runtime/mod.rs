@@ -31,7 +31,8 @@ pub use job::plan::PlanInput;
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{
-    AccountEnd, AccountUse, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION,
+    AccountEnd, AccountUse, BeyondRecording, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput,
+    RunInput, VERSION,
 };
 pub use recorded_job::{PartInput, RecordedJob};
 pub use run::instruction_change::{InstructionPart, changed_instruction};

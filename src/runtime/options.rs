@@ -96,6 +96,8 @@ pub struct Options {
     pub learning: Option<Arc<Learning>>,
     /// Gets the first difference of a replay that compares these options with its recording.
     pub difference: Option<Arc<OnceLock<ReplayDifference>>>,
+    /// The way on of a replayed Run that does something else than its recording has.
+    pub beyond: BeyondRecording,
     /// The account that the job draws on together with others, besides its own budgets. Not for a recording or a replay,
     /// whose requests must not depend on others.
     pub account: Option<AccountUse>,
@@ -135,6 +137,7 @@ impl Options {
             approver: None,
             learning: None,
             difference: None,
+            beyond: BeyondRecording::Nothing,
             account: None,
         }
     }
@@ -195,6 +198,19 @@ impl Options {
         let closed = [hidden, closed, in_use].concat();
         let places = SkillPlaces { root: &self.root, users: &self.user_skills, home, closed: &closed };
         load_agent_skills(&expert.agent_skills, places)
+    }
+
+    /// The options of Runs that leave their recording, if they may.
+    pub fn live(&self) -> Option<&Arc<Self>> {
+        match &self.beyond {
+            BeyondRecording::Live(options) => Some(options),
+            BeyondRecording::Nothing | BeyondRecording::LaterPart => None,
+        }
+    }
+
+    /// Returns true if what is recorded costs nothing, since the job does not end with its recording.
+    pub(in crate::runtime) fn is_recording_free(&self) -> bool {
+        !matches!(self.beyond, BeyondRecording::Nothing)
     }
 
     /// Everything that the file tools refuse.
@@ -270,6 +286,18 @@ pub enum CassetteMode {
         /// [`RecordedJob`]: crate::runtime::RecordedJob
         part: Option<usize>,
     },
+}
+
+/// The way on behind the last that a replayed Run has in common with its recording.
+#[derive(Clone, Default)]
+pub enum BeyondRecording {
+    /// Nothing: the Run fails.
+    #[default]
+    Nothing,
+    /// Nothing in this part of the job; a later part goes on live. What recorded answers once took is no cost of the job.
+    LaterPart,
+    /// The Run goes on with these options, and so do those that build on it. Recorded answers are no cost here either.
+    Live(Arc<Options>),
 }
 
 /// The beginning of a job.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
-use crate::hint::ErrorHint as _;
 use crate::permission::CallDecision;
 use crate::replay::{CassetteRecorder, RecordedOffer, ReplayDecisions, ReplayError, ReplayTools, RunStops};
 use crate::runtime::error::RunError;
@@ -55,17 +54,17 @@ impl Tape {
         }
     }
 
-    /// The recorded result of `call`, when its kind is replayed too; a call that was not recorded is answered by the
-    /// difference. `only_reads`: the call is of a tool within this process that changes nothing.
-    pub fn recorded_result(&self, call: &ToolCall, only_reads: bool) -> Option<ToolResult> {
+    /// The recorded result of `call`, when its kind is replayed too. `only_reads`: the call is of a tool within this process
+    /// that changes nothing.
+    pub fn recorded_result(&self, call: &ToolCall, only_reads: bool) -> Option<Result<ToolResult, ReplayError>> {
         let answers = self.answers().filter(|answers| answers.are_all || !only_reads)?;
-        Some(answers.tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
+        Some(answers.tools.result(call))
     }
 
     /// The recorded end of a command that verifies answers, as the result of `call`.
-    pub fn recorded_verification(&self, call: &ToolCall) -> Option<ToolResult> {
+    pub fn recorded_verification(&self, call: &ToolCall) -> Option<Result<ToolResult, ReplayError>> {
         let Self::Replaying { verifications: Some(ends), .. } = self else { return None };
-        Some(ends.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
+        Some(ends.result(call))
     }
 
     /// The recorded decision of a person about `call`.

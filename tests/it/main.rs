@@ -37,6 +37,7 @@ mod forms;
 mod guidance;
 mod from_original;
 mod live_cases;
+mod live_replay;
 mod lockfile;
 mod long_output;
 mod help;

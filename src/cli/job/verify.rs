@@ -120,7 +120,7 @@ fn replayed(log: &JobLog, file: &Path, process: &Process) -> Result<Option<Repla
         let options = recorded.options(part, folder.path()).map_err(Failure::usage)?;
         Ok(Options { cancel: cancel.clone(), ..options })
     };
-    let end = play(&recorded, &options, &cancel)?;
+    let end = play(&recorded, recorded.parts(), &options, &cancel)?;
     if let Some(signal) = end.signal {
         return Err(Failure::other(anyhow!("stopped by {}", signal.name())));
     }

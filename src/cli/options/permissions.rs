@@ -31,6 +31,12 @@ impl PermissionArgs {
         RunPermissions { lists, read_only: self.read_only }
     }
 
+    /// The flags that give these permissions.
+    pub fn of(given: &RunPermissions) -> Self {
+        let Permissions { allow, ask, deny } = given.lists.clone();
+        Self { allow, ask, deny, read_only: given.read_only }
+    }
+
     pub(super) fn add_to(&self, words: &mut CommandLine) {
         for (flag, patterns) in [("--allow", &self.allow), ("--ask", &self.ask), ("--deny", &self.deny)] {
             for pattern in patterns {

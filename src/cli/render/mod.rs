@@ -57,6 +57,8 @@ pub struct Screen {
     form: Option<TextForm>,
     /// The file that the result goes to instead of standard output.
     file: Option<OutputFile>,
+    /// The difference from a recording that a JSON result begins with.
+    difference: Option<serde_json::Value>,
 }
 
 impl Screen {
@@ -114,7 +116,13 @@ impl Screen {
             sinks.push(events.clone());
         }
         let fanout = Arc::new(Fanout { job: OnceLock::new(), sinks });
-        Ok(Self { paint, quiet: output.quiet, progress, events, fanout, format, form, file })
+        Ok(Self { paint, quiet: output.quiet, progress, events, fanout, format, form, file, difference: None })
+    }
+
+    /// The same for a job that goes on where it differs from a recording.
+    #[must_use]
+    pub fn with_difference(self, difference: serde_json::Value) -> Self {
+        Self { difference: Some(difference), ..self }
     }
 
     /// The sink for the job's events.
@@ -176,11 +184,12 @@ impl Screen {
                 return Ok(());
             }
             let mut bytes = Vec::new();
-            result::write(outcome, self.format, &mut bytes, None)?;
+            result::write(outcome, (self.format, self.difference.as_ref()), &mut bytes, None)?;
             return file.replace(&bytes);
         }
         let columns = usize::from(console::Term::stdout().size().1);
-        result::write(outcome, self.format, &mut io::stdout().lock(), self.form.map(|form| (form, columns)))
+        let form = self.form.map(|form| (form, columns));
+        result::write(outcome, (self.format, self.difference.as_ref()), &mut io::stdout().lock(), form)
     }
 
     /// Writes a line that is no error to stderr; nothing with `--quiet`.

@@ -3,20 +3,22 @@
 use std::io::{self, Write};
 
 use perstack::runtime::{JobResult, Outcome};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::answer::is_document;
 use super::markdown::{MarkdownWriter, TextForm};
 use super::text::json_for;
 use crate::cli::options::Format;
 
-/// Writes the result. With `terminal`, its form there and its columns, text is made ready for it, without characters that
+/// Writes the result, in JSON behind the difference from a recording if there is one. With `terminal`, its form there and its columns, text is made ready for it, without characters that
 /// act on it; a file or pipe gets it as it is.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write(
     outcome: &Outcome,
-    format: Format,
+    (format, difference): (Format, Option<&Value>),
     out: &mut dyn Write,
     terminal: Option<(TextForm, usize)>,
 ) -> io::Result<()> {
@@ -34,7 +36,12 @@ pub fn write(
             None => return Ok(()),
         },
         Format::Json => {
-            json_for(&serde_json::to_string_pretty(&JobResult::from(outcome))?, terminal.is_some()).into_owned()
+            let result = JobResult::from(outcome);
+            let json = match difference {
+                Some(difference) => serde_json::to_string_pretty(&LiveReplayResult { same: false, difference, result }),
+                None => serde_json::to_string_pretty(&result),
+            };
+            json_for(&json?, terminal.is_some()).into_owned()
         }
         // The events carried it.
         Format::Jsonl => return Ok(()),
@@ -46,6 +53,14 @@ pub fn write(
     out.flush()
 }
 
+/// The result of a replay that went on live.
+#[derive(Serialize)]
+struct LiveReplayResult<'a> {
+    same: bool,
+    difference: &'a Value,
+    result: JobResult<'a>,
+}
+
 #[cfg(test)]
 mod tests {
     use perstack::checkpoint::Status;
@@ -55,7 +70,7 @@ mod tests {
 
     fn written(outcome: &Outcome, format: Format, is_terminal: bool) -> String {
         let mut out = Vec::new();
-        write(outcome, format, &mut out, is_terminal.then_some((TextForm::Raw, 80))).unwrap();
+        write(outcome, (format, None), &mut out, is_terminal.then_some((TextForm::Raw, 80))).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -41,6 +41,8 @@ pub struct Candidate {
     pub model: Option<String>,
     /// The folder that context files are read from [default: the configuration's workspace].
     pub workspace: Option<PathBuf>,
+    /// The folder is trusted by a flag.
+    pub trust: bool,
 }
 
 /// The first difference from a recording.
@@ -71,7 +73,8 @@ pub struct SameJob {
 /// The end of a comparison.
 pub enum Comparison {
     Same(Box<SameJob>),
-    Differs(Box<StepDifference>),
+    /// In the part of this number.
+    Differs(Box<StepDifference>, usize),
     Stopped(Signal),
 }
 
@@ -132,7 +135,7 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
         options.difference = Some(Arc::clone(&first));
         Ok(options)
     };
-    let end = play(recorded, &options, &cancel)?;
+    let end = play(recorded, recorded.parts(), &options, &cancel)?;
     if let Some(signal) = end.signal {
         return Ok(Comparison::Stopped(signal));
     }
@@ -144,68 +147,100 @@ pub fn compare(recorded: &RecordedJob, candidate: &Candidate, process: &Process)
     if then.is_none() && differing.is_none_or(is_behind_end) {
         let recorded = format!("cut short: the last whole line is {}", recorded.last_line());
         let now = "as recorded up to there".to_owned();
-        return Ok(Comparison::Differs(Box::new(StepDifference {
-            expert,
-            step,
-            cause: "end",
-            name: None,
-            recorded,
-            now,
-            hint: None,
-        })));
+        let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now, hint: None };
+        return Ok(Comparison::Differs(Box::new(differs), end.part));
     }
     if let Some(differing) = differing {
-        return Ok(Comparison::Differs(Box::new(explained(differing, expert, step, recorded))));
+        return Ok(Comparison::Differs(Box::new(explained(differing, expert, step, recorded)), end.part));
     }
     if then.is_some_and(|then| then != end.outcome.status) {
         let (recorded, now) = (then.map_or("", Status::name).to_owned(), end.outcome.status.name().to_owned());
         let differs = StepDifference { expert, step, cause: "end", name: None, recorded, now, hint: None };
-        return Ok(Comparison::Differs(Box::new(differs)));
+        return Ok(Comparison::Differs(Box::new(differs), end.part));
     }
     let tools = latest.tools.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Comparison::Same(Box::new(SameJob { end, tools })))
 }
 
+/// A part of a recording with a configuration.
+pub struct PartSetup {
+    pub setup: Setup,
+    pub place: PlaceArgs,
+    /// The flags of the recorded command that stay.
+    pub model: ModelArgs,
+    /// The recorded options, with the paths of here.
+    pub then: Options,
+}
+
+impl PartSetup {
+    /// Reads the configuration for what the command line had in the recording. `flags` go before those that were recorded.
+    ///
+    /// # Errors
+    /// A mistake in the configuration, or options that cannot be read.
+    pub fn read(
+        recorded: &RecordedJob,
+        part: usize,
+        (candidate, flags): (&Candidate, &BudgetArgs),
+        process: &Process,
+        storage: &Path,
+    ) -> Result<Self, Failure> {
+        let as_recorded = LocalPaths::new(Path::new(WORKSPACE), Some(HOME));
+        let (then, asked) = recorded.options_here(part, storage, &as_recorded).map_err(Failure::usage)?;
+        let model = asked_args(recorded, &then, &asked, candidate, flags);
+        let sandbox = asked.iter().any(|name| name == "sandbox").then_some(then.settings.sandbox);
+        let (config, workspace) = (candidate.config.clone(), candidate.workspace.clone());
+        let place = PlaceArgs { config, workspace, sandbox, trust: candidate.trust, ..PlaceArgs::default() };
+        let mut setup = Setup::read(process, &place, &model, ProjectNeed::Required)?;
+        // What the command line had about files is about the same files here.
+        let here = LocalPaths::new(&setup.workspace, setup.environment.get("HOME"));
+        let (then, _) = recorded.options_here(part, storage, &here).map_err(Failure::usage)?;
+        setup.untrusted_input = then.untrusted_input;
+        setup.output_schema.clone_from(&then.output_schema);
+        let files = then.recorded_context.iter().flat_map(|all| all.values()).flat_map(|files| &files.context.files);
+        setup.context_folders = files.map(|(file, _)| PathBuf::from(&file.folder)).collect();
+        let setup = setup.with_lock(LockArgs::default(), process, &place, true)?;
+        Ok(Self { setup, place, model, then })
+    }
+}
+
 /// The options of a part with the configuration, for what the command line had in the recording.
-fn options(
+pub fn options(
     recorded: &RecordedJob,
     part: usize,
     candidate: &Candidate,
     process: &Process,
     storage: &Path,
 ) -> Result<Options, Failure> {
-    let as_recorded = LocalPaths::new(Path::new(WORKSPACE), Some(HOME));
-    let (then, asked) = recorded.options_here(part, storage, &as_recorded).map_err(Failure::usage)?;
-    let model = asked_args(recorded, &then, &asked, candidate);
-    let sandbox = asked.iter().any(|name| name == "sandbox").then_some(then.settings.sandbox);
-    let (config, workspace) = (candidate.config.clone(), candidate.workspace.clone());
-    let place = PlaceArgs { config, workspace, sandbox, ..PlaceArgs::default() };
-    let mut setup = Setup::read(process, &place, &model, ProjectNeed::Required)?;
-    // What the command line had about files is about the same files here.
-    let here = LocalPaths::new(&setup.workspace, setup.environment.get("HOME"));
-    let (then, _) = recorded.options_here(part, storage, &here).map_err(Failure::usage)?;
-    setup.untrusted_input = then.untrusted_input;
-    setup.output_schema.clone_from(&then.output_schema);
-    let files = then.recorded_context.iter().flat_map(|all| all.values()).flat_map(|files| &files.context.files);
-    setup.context_folders = files.map(|(file, _)| PathBuf::from(&file.folder)).collect();
-    let setup = setup.with_lock(LockArgs::default(), process, &place, true)?;
+    let read = PartSetup::read(recorded, part, (candidate, &BudgetArgs::default()), process, storage)?;
+    let PartSetup { setup, then, .. } = read;
     // Nothing is started or sent.
     let setup = setup.with_trust(FolderTrust::Trusted, process, true);
     let mut options = setup.options(Arc::clone(&then.sink), then.cancel.clone(), then.in_doubt, then.cassette.clone());
     storage.clone_into(&mut options.storage);
     RecordedJob::lend_address(&mut options, &then);
+    add_own_experts(&mut options, &then);
     options.run_permissions = then.run_permissions;
+    Ok(options)
+}
+
+/// Adds the experts that the recorded command line defined.
+pub fn add_own_experts(options: &mut Options, then: &Options) {
     for own in then.experts.values().filter(|expert| is_own_expert(expert)) {
         if !options.experts.contains(&own.key) {
             options.experts.insert(own.clone());
         }
     }
-    Ok(options)
 }
 
 /// The flags that the recorded command had, or the variables in their place: they are a part of its input. The model of the
 /// candidate takes the place of theirs.
-fn asked_args(recorded: &RecordedJob, then: &Options, asked: &[String], candidate: &Candidate) -> ModelArgs {
+fn asked_args(
+    recorded: &RecordedJob,
+    then: &Options,
+    asked: &[String],
+    candidate: &Candidate,
+    flags: &BudgetArgs,
+) -> ModelArgs {
     let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
     let model = recorded.explicit_model().filter(|_| candidate.model.is_none());
     let (settings, budgets) = (&then.settings, &then.settings.budgets);
@@ -219,9 +254,11 @@ fn asked_args(recorded: &RecordedJob, then: &Options, asked: &[String], candidat
         max_parallel_delegates: is_asked("maxParallelDelegates").then_some(settings.max_parallel_delegates),
         budgets: BudgetArgs {
             max_total_steps: budgets.max_steps.filter(|_| is_asked("maxTotalSteps")),
-            max_cost: budgets.max_cost.filter(|_| is_asked("maxCost")),
-            max_tokens: budgets.max_tokens.filter(|_| is_asked("maxTokens")),
-            max_duration: budgets.max_duration_ms.filter(|_| is_asked("maxDuration")).map(Span::from_ms),
+            max_cost: flags.max_cost.or(budgets.max_cost.filter(|_| is_asked("maxCost"))),
+            max_tokens: flags.max_tokens.or(budgets.max_tokens.filter(|_| is_asked("maxTokens"))),
+            max_duration: flags
+                .max_duration
+                .or(budgets.max_duration_ms.filter(|_| is_asked("maxDuration")).map(Span::from_ms)),
             max_tool_repetitions: budgets.max_tool_repetitions.filter(|_| is_asked("maxToolRepetitions")),
             max_delegates: budgets.max_delegates.filter(|_| is_asked("maxDelegates")),
         },
@@ -335,10 +372,10 @@ pub fn print(comparison: &Comparison, as_json: bool, paint: Paint) -> std::io::R
     let (text, is_same) = match comparison {
         Comparison::Same(_) if as_json => ("{\"same\":true}".to_owned(), true),
         Comparison::Same(same) => (format!("same: {} as recorded", steps(same.end.outcome.steps)), true),
-        Comparison::Differs(differs) if as_json => {
+        Comparison::Differs(differs, _) if as_json => {
             (serde_json::json!({"same": false, "difference": differs}).to_string(), false)
         }
-        Comparison::Differs(differs) => (differs.text(paint), false),
+        Comparison::Differs(differs, _) => (differs.text(paint), false),
         Comparison::Stopped(_) => return Ok(false),
     };
     writeln!(std::io::stdout().lock(), "{text}")?;

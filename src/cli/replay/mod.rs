@@ -1,12 +1,14 @@
 //! `perstack replay`: a recorded job once more, from its cassette alone.
 //!
 //! This file reads the options and reports the end; [`player`] runs the parts of the job, [`compare`] does so with another
-//! configuration, [`temporary`] holds the job's state meanwhile.
+//! configuration, [`live`] goes on from there with a model, [`temporary`] holds the job's state meanwhile.
 
 pub mod compare;
+pub mod live;
 pub mod player;
 pub mod temporary;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use perstack::runtime::{Outcome, RecordedJob};
 use tokio_util::sync::CancellationToken;
 
 use self::compare::{Candidate, Comparison, compare};
+use self::live::{DifferingJob, LiveArgs};
 use self::player::{ReplayEnd, play};
 use self::temporary::JobFolder;
 use super::failure::Failure;
@@ -34,16 +37,20 @@ Examples:
   perstack replay owls.cassette --output jsonl | sha256sum
   perstack replay owls.cassette --against perstack.toml
   perstack replay owls.cassette --against perstack.toml --model claude-haiku-4-5
+  perstack replay owls.cassette --against perstack.toml --live --max-cost 0.5
 
 A replay sends nothing, starts nothing and leaves the workspace alone: models' answers, results of
 tools, permissions and a person's answers come from the cassette, and so do experts and settings.
 Its events are the same on every machine, byte for byte.
 With --against, experts, model and settings are those of another configuration: the first request
 that differs from the recorded one is shown, with its cause. Nothing is asked.
+With --live, the job goes on behind that with the model and the tools, as with `perstack run`: what is
+before it costs nothing and changes nothing. The job is stored below replays in the storage.
 
 Exit codes:
   As of `perstack run` for a job that ends so; 1 when the replay does not follow the recording.
-  With --against: 0 the same, 1 a difference, 2 a mistake in the configuration.";
+  With --against: 0 the same, 1 a difference, 2 a mistake in the configuration.
+  With --live: 0 the same; behind a difference as of `perstack run`.";
 
 /// Runs a recorded job again, from its cassette alone
 #[derive(Debug, Args)]
@@ -59,9 +66,11 @@ pub struct ReplayArgs {
     /// configuration's]
     #[arg(long, value_name = "MODEL", requires = "against")]
     model: Option<String>,
-    /// Keep the job in this folder [default: it is removed at the end]
-    #[arg(long, value_name = "PATH", conflicts_with = "against")]
+    /// Keep the job in this folder [default: it is removed at the end; with --live, a new one below replays in the storage]
+    #[arg(long, value_name = "PATH")]
     storage: Option<PathBuf>,
+    #[command(flatten)]
+    live: LiveArgs,
     /// Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON
     #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Output")]
     output: Option<Format>,
@@ -98,8 +107,13 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
     let format = output.format()?;
     let recorded = load(&process.folder.join(&args.file), &args.file)?;
     if let Some(config) = &args.against {
-        let candidate = Candidate { config: Some(config.clone()), model: args.model.clone(), workspace: None };
-        return run_against(&recorded, &candidate, format, process);
+        if args.storage.is_some() && !args.live.live {
+            return Err(
+                Failure::usage(anyhow!("--against keeps no job for --storage")).help("--live runs one, and stores it")
+            );
+        }
+        let candidate = args.live.candidate(config, args.model.as_ref());
+        return run_against(&recorded, &candidate, (args, &output), format, process);
     }
     let folder = JobFolder::open(args.storage.as_ref().map(|folder| process.folder.join(folder)))?;
     let files = OutputFiles::check(&output, process, folder.path())?;
@@ -119,7 +133,7 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
         (options.sink, options.cancel) = (Arc::clone(&sink), cancel.clone());
         Ok(options)
     };
-    let played = play(&recorded, &options, &cancel)?;
+    let played = play(&recorded, recorded.parts(), &options, &cancel)?;
     screen.close();
     let ReplayEnd { mut outcome, part, signal } = played;
     if folder.is_temporary() {
@@ -140,6 +154,7 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
 fn run_against(
     recorded: &RecordedJob,
     candidate: &Candidate,
+    (args, output): (&ReplayArgs, &OutputArgs),
     format: Format,
     process: &Process,
 ) -> Result<Exit, Failure> {
@@ -151,6 +166,15 @@ fn run_against(
         return Ok(signal.exit());
     }
     let cannot = |error| Failure::other(anyhow::Error::new(error).context("cannot write to standard output"));
+    if let (Comparison::Differs(difference, part), true) = (&comparison, args.live.live) {
+        if format == Format::Text {
+            let text = difference.text(Paint::of_stdout(process));
+            writeln!(std::io::stdout().lock(), "{text}\n").map_err(cannot)?;
+        }
+        let storage = args.storage.as_ref().map(|folder| process.folder.join(folder));
+        let job = DifferingJob { recorded, candidate, difference, part: *part };
+        return live::go_on(job, &args.live, output, storage, process);
+    }
     let is_same = compare::print(&comparison, format == Format::Json, Paint::of_stdout(process)).map_err(cannot)?;
     Ok(if is_same { Exit::Completed } else { Exit::Failed })
 }

@@ -23,12 +23,13 @@ pub struct ReplayEnd {
 /// Makes the options of a part.
 pub type PartOptions<'a> = &'a dyn Fn(usize) -> Result<Options, Failure>;
 
-/// Replays `recorded`. `cancel` stops the jobs of the options.
+/// Replays the first `parts` of `recorded`. `cancel` stops the jobs of the options.
 ///
 /// # Errors
 /// When a part cannot be begun, or the system refuses the runtimes.
 pub fn play(
     recorded: &RecordedJob,
+    parts: usize,
     options: PartOptions<'_>,
     cancel: &CancellationToken,
 ) -> Result<ReplayEnd, Failure> {
@@ -37,7 +38,7 @@ pub fn play(
         let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
         let mut signal = None;
         let mut played: Option<ReplayEnd> = None;
-        for part in 0..recorded.parts() {
+        for part in 0..parts {
             let (input, options) = (recorded.input(part).map_err(Failure::other)?, options(part)?);
             let mut job = workers.spawn(async move { run_part(input, &options).await });
             let returned = tokio::select! {

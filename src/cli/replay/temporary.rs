@@ -27,17 +27,18 @@ impl JobFolder {
         if let Some(path) = named {
             return Ok(Self { path, is_temporary: false });
         }
-        let (folder, process) = (std::env::temp_dir(), std::process::id());
-        let made = (0..TRIES).find_map(|number| {
-            let path = folder.join(format!("perstack-{process}-{number}"));
-            match create_for_owner(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
-                made => Some(made.map(|()| path)),
-            }
-        });
-        let made = made.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()));
-        let path = made.with_context(|| format!("cannot make a folder in {}", folder.display()));
-        Ok(Self { path: path.map_err(Failure::other)?, is_temporary: true })
+        let name = format!("perstack-{}", std::process::id());
+        Ok(Self { path: new_folder(&std::env::temp_dir(), &name)?, is_temporary: true })
+    }
+
+    /// A new folder in `folder`, which begins with `name` and stays.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn kept_in(folder: &Path, name: &str) -> Result<Self, Failure> {
+        let made = fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()));
+        made.map_err(Failure::other)?;
+        Ok(Self { path: new_folder(folder, name)?, is_temporary: false })
     }
 
     /// Its path.
@@ -58,6 +59,19 @@ impl Drop for JobFolder {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Makes the first folder of `name-0`, `name-1` and so on that is not there yet.
+fn new_folder(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let made = (0..TRIES).find_map(|number| {
+        let path = folder.join(format!("{name}-{number}"));
+        match create_for_owner(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+            made => Some(made.map(|()| path)),
+        }
+    });
+    let made = made.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()));
+    made.with_context(|| format!("cannot make a folder in {}", folder.display())).map_err(Failure::other)
 }
 
 fn create_for_owner(path: &Path) -> io::Result<()> {

@@ -347,7 +347,7 @@ fn run_without_model(named: &NamedCase, args: &TestArgs, process: &Process, sign
             *signal = Some(stopped);
             not_run(named)
         }
-        Ok(Comparison::Differs(differs)) => {
+        Ok(Comparison::Differs(differs, _)) => {
             let (expert, step, cause) = (differs.expert.clone(), differs.step, differs.cause.to_owned());
             let difference = CaseDifference { expert, step, cause, name: differs.name.clone() };
             failed(vec![differs.text(Paint::plain())], Some(difference))
@@ -379,7 +379,8 @@ fn run_recorded(
         case.live.as_ref().filter(|live| live.workspace.is_none()).map(|_| JobFolder::open(None)).transpose()?;
     let workspace = case.live.as_ref().and_then(|live| live.workspace.clone());
     let workspace = workspace.or_else(|| empty.as_ref().map(|folder| folder.path().to_owned()));
-    let candidate = Candidate { config: config.map(Path::to_owned), model: case.model.clone(), workspace };
+    let candidate =
+        Candidate { config: config.map(Path::to_owned), model: case.model.clone(), workspace, trust: false };
     compare(&recorded, &candidate, process)
 }
 

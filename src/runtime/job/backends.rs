@@ -136,7 +136,10 @@ impl JobBackends {
                 let cassette = Arc::new(Cassette::load_part(file, *part)?);
                 let header = cassette.header();
                 let start = part.map(|part| cassette.start(part)).transpose()?;
-                let stops = part.map(|part| cassette.stops(part)).transpose()?.flatten();
+                // Where Runs go on beyond the recording, nothing stops them where they were stopped then.
+                let is_followed_to_its_end = options.live().is_none();
+                let stopped_part = part.filter(|_| is_followed_to_its_end);
+                let stops = stopped_part.map(|part| cassette.stops(part)).transpose()?.flatten();
                 let paths = local_paths(options, header);
                 let transport = ReplayTransport::new(Arc::clone(&cassette), paths.clone());
                 let transport = Arc::new(transport.noting(options.difference.clone()));
@@ -160,7 +163,7 @@ impl JobBackends {
                         .filter(|(model, _)| !model.is_empty() && part.is_none()),
                     is_whole_replay: part.is_some(),
                     stops: stops.map(Arc::new),
-                    had_died: part.is_some_and(|part| cassette.end(part) == Some(Status::Proceeding)),
+                    had_died: stopped_part.is_some_and(|part| cassette.end(part) == Some(Status::Proceeding)),
                     recorded_sandbox: start.as_ref().and_then(recorded_sandbox),
                     compared: start
                         .filter(|_| options.difference.is_some())

@@ -23,7 +23,7 @@ use crate::runtime::snapshots::{self, SnapshotTaker};
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
 use crate::setting::{ProviderConfig, ProviderSetting, RunDigests, RunSetting};
-use crate::store::{JobStore, Store};
+use crate::store::{JobStore, Store, StoreError};
 use crate::tool::{BASE_SKILL, ToolSpec};
 
 /// All that the Runs of a job share.
@@ -33,7 +33,7 @@ pub struct JobContext {
     /// The files that belong to instructions.
     pub files: InstructionFiles,
     pub store: Store,
-    pub job: JobStore,
+    pub job: Arc<JobStore>,
     /// Fires when all Runs are to stop.
     pub stop: StopSignal,
     /// Access to the job's account, when it has budgets that Runs share.
@@ -42,12 +42,59 @@ pub struct JobContext {
     pub shared: Option<Arc<SharedAccount>>,
     /// Stores the state of the workspace.
     pub snapshots: SnapshotTaker,
+    /// The same job for Runs that leave the recording, where they may.
+    pub live: Option<Arc<JobContext>>,
+    /// It is that of such Runs: nothing that their logs have was made here, and no call of theirs is in doubt.
+    pub is_beyond: bool,
+}
+
+/// The options, providers and files of Runs that leave the recording of their job.
+pub struct LiveSide {
+    pub options: Options,
+    pub backends: JobBackends,
+    pub files: InstructionFiles,
+}
+
+impl LiveSide {
+    /// The job of these Runs, stored as `job`.
+    ///
+    /// # Errors
+    /// The snapshots that the job has already cannot be read.
+    pub fn into_context(
+        self,
+        store: &Store,
+        job: &Arc<JobStore>,
+        stop: &StopSignal,
+    ) -> Result<Arc<JobContext>, StoreError> {
+        let Self { options, backends, files } = self;
+        let snapshots = SnapshotTaker::open(&options, job, &backends.redactor)?;
+        let (store, job, stop) = (store.clone(), Arc::clone(job), stop.clone());
+        let (budget, shared, live, is_beyond) = (None, None, None, true);
+        Ok(Arc::new(JobContext {
+            options,
+            backends,
+            files,
+            store,
+            job,
+            stop,
+            budget,
+            shared,
+            snapshots,
+            live,
+            is_beyond,
+        }))
+    }
 }
 
 impl JobContext {
     /// The job's id.
     pub fn job_id(&self) -> &JobId {
         self.job.id()
+    }
+
+    /// Returns true if its Runs set nothing aside although it has budgets: their answers are recorded, and take nothing.
+    pub fn is_spared_budget(&self) -> bool {
+        self.live.is_some() && self.options.settings.budgets.are_reserved()
     }
 
     /// The parts of it that are there before its folder is.

@@ -20,7 +20,7 @@ use crate::store::{Found, Store, StoreError};
 pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let store = Store::new(&options.storage);
     match look(&store, input, options)? {
-        Ensured::Begins(input) => run(input, options).await,
+        Ensured::Begins(input) => Box::pin(run(input, options)).await,
         Ensured::GoesOn(input) => Box::pin(resume::resume(input, options)).await,
         Ensured::AtRest { job: id, run, checkpoint, path } => {
             for event in recorded_run::read_run(&store, &id, &run)?.into_iter().flat_map(|past| past.events) {

@@ -36,7 +36,7 @@ use crate::runtime::budget::{self, BudgetServer, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::history::stops::read_stops;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::{JobBasis, JobContext, without_secrets};
+use crate::runtime::job::context::{JobBasis, JobContext, LiveSide, without_secrets};
 use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::job::recorded_options::record_start;
 use crate::runtime::job::spending::JobSpending;
@@ -56,11 +56,20 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let began = Instant::now();
     let expert = expert_asked(&input, options)?;
     let backends = JobBackends::open(options, expert, None).await?;
+    let live = Box::pin(live_side(options, expert)).await?;
     let store = Store::new(&options.storage);
     let shared = shared_account(&store, options)?;
     let new = NewJob::new(input, expert, (options, &backends), &store, shared.as_deref())?;
-    let stop = stop_signal(options, &backends, Spent::default(), began);
-    let NewJob { job, run, query, attached, files, warnings } = new;
+    let (in_force, behind) = live.as_ref().map_or((options, &backends), |live| (&live.options, &live.backends));
+    let stop = stop_signal(in_force, behind, Spent::default(), began);
+    let NewJob { mut job, run, query, attached, files, warnings } = new;
+    if let Some(live) = &live {
+        // Its own time and limits, not those of the recording.
+        job.started_at = live.backends.clock.stamp().at;
+        job.max_steps = Some(live.options.settings.limits.max_steps);
+        job.budget.limits = live.options.settings.budgets;
+        job.budget.active_since = Some(job.started_at);
+    }
     record_start(&backends, options, (expert, &files), |recorded| RecordedStart {
         run_id: Some(run.clone()),
         query: Some(query.clone()),
@@ -71,10 +80,24 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     // Before the job's folder: a job whose tools cannot be opened is not begun.
     let basis = JobBasis { options, backends: &backends, files: &files, store: &store, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
-    let job_store = store.create_job(&job)?;
+    let job_store = Arc::new(store.create_job(&job)?);
     let snapshots = SnapshotTaker::open(options, &job_store, &backends.redactor)?;
+    let live = live.map(|live| live.into_context(&store, &job_store, &stop)).transpose()?;
     let options = options.clone();
-    let context = JobContext { options, backends, files, job: job_store, store, stop, budget: None, shared, snapshots };
+    let (budget, is_beyond) = (None, false);
+    let context = JobContext {
+        options,
+        backends,
+        files,
+        job: job_store,
+        store,
+        stop,
+        budget,
+        shared,
+        snapshots,
+        live,
+        is_beyond,
+    };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
 }
 
@@ -132,7 +155,7 @@ impl NewJob {
             finished_at: None,
             last_run_at: None,
             ends: BTreeMap::new(),
-            replayed: backends.tape.is_replay(),
+            replayed: backends.tape.is_replay() && !options.is_recording_free(),
             budget: JobBudget {
                 limits: options.settings.budgets,
                 spent: Some(Spent::default()),
@@ -164,6 +187,18 @@ pub fn check_and_read(
     check_read_only(expert, options)?;
     without_secrets(options, backends, expert)?;
     InstructionFiles::read(expert, options)
+}
+
+/// The needs of Runs that leave the recording of a job of `expert`, where they may.
+///
+/// # Errors
+/// As [`JobBackends::open`] and [`check_and_read`].
+pub async fn live_side(options: &Options, expert: &Expert) -> Result<Option<LiveSide>, RunError> {
+    let Some(options) = options.live() else { return Ok(None) };
+    let options = options.joining_deltas();
+    let backends = JobBackends::open(&options, expert, None).await?;
+    let files = check_and_read(expert, &options, &backends, None)?;
+    Ok(Some(LiveSide { options, backends, files }))
 }
 
 /// The account that the job is to share.
@@ -258,7 +293,12 @@ pub async fn work(
     began: Instant,
 ) -> Result<RecordedEnd, RunError> {
     let (budget, requests) = budget::open(&job.budget.limits);
-    context.budget = budget;
+    // What is recorded takes nothing of a budget.
+    match context.live.as_mut().map(Arc::get_mut) {
+        Some(Some(live)) => live.budget = budget,
+        Some(None) => return Err(RunError::Internal("a job began before its budget".to_owned())),
+        None => context.budget = budget,
+    }
     if let Some(shared) = &context.shared {
         shared.enter(&job.id, before.charge())?;
     }
@@ -286,7 +326,8 @@ fn conclude(
     let TreeEnd { root, status, budget, steps, used } = end;
     let is_cut = status == Status::Proceeding;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
+    let is_replay = context.backends.tape.is_replay() && context.live.is_none();
+    let active_ms = if is_replay { 0 } else { duration_ms };
     let spending = before.plus(used, active_ms);
     let account = context.shared.as_ref().map(|shared| shared.leave(&job.id, spending.charge())).transpose()?;
     let JobSpending { spent, usage, spend } = spending;
@@ -295,7 +336,8 @@ fn conclude(
     (job.usage, job.spend) = (usage, spend);
     (job.budget.spent, job.budget.active_since) = (Some(spent), None);
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
-    job.finished_at = (!is_open).then(|| context.backends.clock.stamp().at);
+    let clock = &context.live.as_deref().unwrap_or(context).backends.clock;
+    job.finished_at = (!is_open).then(|| clock.stamp().at);
     job.last_run_at = context.store.last_run_start(&job.id).ok();
     // The process that was recorded had died: nothing of the job's end was stored.
     if !is_cut {

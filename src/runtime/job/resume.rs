@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Status};
 use crate::content::Content;
@@ -26,7 +27,7 @@ use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
-use crate::runtime::job::{RecordedEnd, check_and_read, in_time, shared_account, stop_signal, work};
+use crate::runtime::job::{RecordedEnd, check_and_read, in_time, live_side, shared_account, stop_signal, work};
 use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::continuation::parameters_of;
 use crate::runtime::run::prepare::prepare;
@@ -53,10 +54,16 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     };
     let spending = spending::JobSpending::read_beside(&store, job_store.id(), past)?;
     let backends = JobBackends::open(options, &expert, Some(job_store.id())).await?;
+    let mut live = Box::pin(live_side(options, &expert)).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
-    let options = options_of(&mut job, &recorded_parameters(&store, &point), options);
+    let recorded = recorded_parameters(&store, &point);
+    let options = options_of(&mut job, &recorded, options);
+    if let Some(live) = &mut live {
+        live.options = options_of(&mut job, &recorded, &live.options);
+    }
+    let (in_force, behind) = live.as_ref().map_or((&options, &backends), |live| (&live.options, &live.backends));
     job.budget.spent = Some(spending.spent);
-    job.budget.active_since = Some(backends.clock.stamp().at);
+    job.budget.active_since = Some(behind.clock.stamp().at);
     (job.usage, job.spend) = (spending.usage, spending.spend);
     let shared = shared_account(&store, &options)?;
     let files = check_and_read(&expert, &options, &backends, shared.as_deref())?;
@@ -68,9 +75,24 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         recovers: matches!(point, ResumePoint::Interrupted { .. }),
         ..recorded(job.id.clone())
     })?;
-    let stop = stop_signal(&options, &backends, spending.spent, began);
+    let stop = stop_signal(in_force, behind, spending.spent, began);
     let snapshots = SnapshotTaker::open(&options, &job_store, &backends.redactor)?;
-    let context = JobContext { options, backends, files, store, job: job_store, stop, budget: None, shared, snapshots };
+    let job_store = Arc::new(job_store);
+    let live = live.map(|live| live.into_context(&store, &job_store, &stop)).transpose()?;
+    let (budget, is_beyond) = (None, false);
+    let context = JobContext {
+        options,
+        backends,
+        files,
+        store,
+        job: job_store,
+        stop,
+        budget,
+        shared,
+        snapshots,
+        live,
+        is_beyond,
+    };
     let completed = match &point {
         // It had ended, but its process died before the end was stored and reported: both is done now.
         ResumePoint::Interrupted { past, .. } if past.status().is_some() => Some(complete(&context, past, true)?),

@@ -68,6 +68,10 @@ struct Tree {
     waiting: HashMap<RunId, StoppedRun>,
     /// The checkpoints before Runs that were about to continue, until these are back.
     continuing: HashMap<RunId, ParentCheckpoint>,
+    /// Runs that have left the recording which the job replays, or began beyond it.
+    live: HashSet<RunId>,
+    /// Runs that such ones answer.
+    behind_live: HashSet<RunId>,
     /// The coordinator's Run that waited last.
     waiting_root: Option<RunId>,
     query: Option<UserInput>,
@@ -100,7 +104,9 @@ pub async fn drive(
     // Where something outside stopped the job, the Runs that had begun are as many as they were: the machine offers all of
     // them, and they are driven one by one.
     let has_stops = context.backends.stops.is_some();
-    let limits = if (tape.is_replay() && !has_stops) || (tape.is_recording() && context.budget.is_some()) {
+    // Runs that leave a recording are live, and what others are answered by a recording does not depend on them.
+    let is_repeatable = tape.is_replay() && !has_stops && context.live.is_none();
+    let limits = if is_repeatable || (tape.is_recording() && context.budget.is_some()) {
         // One at a time, so that two replays emit the same events in the same order. The rest of a budget, and with it
         // the limits that are sent, depends on the order too, so that a recording with a budget needs the same.
         TreeLimits { max_running: 1, ..limits }
@@ -123,6 +129,8 @@ pub async fn drive(
         root: None,
         waiting: HashMap::new(),
         continuing: HashMap::new(),
+        live: HashSet::new(),
+        behind_live: HashSet::new(),
         waiting_root: None,
         query,
         is_fork,
@@ -246,9 +254,23 @@ impl Tree {
     }
 
     fn begin(&mut self, task: RunTask, prepared: Option<PreparedRun>) {
-        let context = Arc::clone(&self.context);
+        let live = self.context.live.as_ref().filter(|_| self.builds_on_live(&task));
+        let context = Arc::clone(live.unwrap_or(&self.context));
         let run = task.run().clone();
         self.tasks.spawn(async move { (run, Box::pin(run_task(context, task, prepared)).await) });
+    }
+
+    /// Returns true if the Run of `task` was called by one that has left the recording, goes on with one, or was answered by
+    /// one: what is recorded of it was done in another state of the world.
+    fn builds_on_live(&self, task: &RunTask) -> bool {
+        match task {
+            RunTask::Start { by, .. } => by.as_ref().is_some_and(|by| self.live.contains(&by.run_id)),
+            RunTask::Continue(start) => {
+                let from = &start.from.head.run_id;
+                self.live.contains(from) || self.behind_live.contains(from)
+            }
+            RunTask::Recover { .. } => false,
+        }
     }
 
     /// The Run that continues from `from`: the derived one, or a new one when the user forks there.
@@ -292,6 +314,10 @@ impl Tree {
             }
             Err(error) => return Err(error),
         };
+        if stopped.is_live {
+            self.behind_live.extend(stopped.checkpoint.head.delegated_by.as_ref().map(|by| by.run_id.clone()));
+            self.live.insert(run.clone());
+        }
         self.used = self.used.plus(stopped.totals);
         if let Some(reached) = stopped.checkpoint.head.budget.clone().filter(|_| !stopped.on_record)
             && reached.ends_job()

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::expert::Expert;
 use crate::fact::{Fact, FactBody};
+use crate::hint::ErrorHint as _;
 use crate::machine::{Action, Input, RunMachine};
+use crate::replay::ReplayError;
 use crate::runtime::error::RunError;
 use crate::runtime::options::{InDoubt, Options};
 use crate::runtime::run::beginning::advance_to_action;
@@ -41,6 +43,8 @@ pub struct Calls<'a> {
     /// Asks the tools to end.
     end: CancellationToken,
     stopping: Stopping,
+    /// The recording lacks the result of a call, and the Run leaves it.
+    is_unrecorded: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -65,7 +69,14 @@ impl<'a> Calls<'a> {
             order: VecDeque::new(),
             end: CancellationToken::new(),
             stopping: Stopping::No,
+            is_unrecorded: false,
         }
+    }
+
+    /// The same as [`Calls::next`]; `None` once all that is left are calls that the recording does not have, and the Run goes
+    /// on beyond it.
+    pub async fn next_recorded(&mut self) -> Option<Fact> {
+        if self.is_unrecorded && self.next_arrived().is_none() { None } else { Some(self.next().await) }
     }
 
     /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user wants it; else their
@@ -87,10 +98,19 @@ impl<'a> Calls<'a> {
     }
 
     fn spawn(&mut self, call: ToolCall, skills: &SkillSet) {
-        if let Some(result) = self.context.job.backends.tape.recorded_result(&call, skills.only_reads(&call.tool_name))
-        {
-            self.arrived.push_back(result);
-            return;
+        let tape = &self.context.job.backends.tape;
+        match tape.recorded_result(&call, skills.only_reads(&call.tool_name)) {
+            None => {}
+            Some(Err(error)) if self.context.leaves_by(&error) => {
+                self.is_unrecorded = true;
+                self.order.retain(|id| *id != call.id);
+                return;
+            }
+            Some(recorded) => {
+                let unknown = |error: ReplayError| ToolResult::error(&call, error.with_hint());
+                self.arrived.push_back(recorded.unwrap_or_else(unknown));
+                return;
+            }
         }
         // The skill gets the call here and now, not in its task, so that it knows the order of the calls.
         let Some(answer) = skills.call(&call, self.end.clone()) else {
@@ -318,7 +338,7 @@ mod tests {
             budget: crate::job::JobBudget::default(),
         };
         let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
-        let job = store.create_job(&job).unwrap();
+        let job = Arc::new(store.create_job(&job).unwrap());
         let snapshots = SnapshotTaker::open(&options, &job, &backends.redactor).unwrap();
         let job = Arc::new(JobContext {
             options,
@@ -330,6 +350,8 @@ mod tests {
             budget: None,
             shared: None,
             snapshots,
+            live: None,
+            is_beyond: false,
         });
         let emitter = EventEmitter {
             sink: Arc::new(|_: &Event, _: &[Message]| {}),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::expert::Expert;
 use crate::fact::{Fact, FactBody, Stamp};
-use crate::generation::NativeTools;
+use crate::generation::{FailureKind, NativeTools};
+use crate::replay::ReplayError;
 use crate::runtime::job::context::JobContext;
 use crate::runtime::job::models::RunModels;
 use crate::runtime::run::events::EventEmitter;
@@ -37,7 +38,20 @@ impl RunContext {
 
     /// A fact with this stamp. It is to be recorded: the connections that it carries are in no other.
     pub fn fact_of(&self, stamp: Stamp, body: FactBody) -> Fact {
-        Fact { accesses: self.notices.take_accesses(), ..Fact::new(stamp, body) }
+        let recorded = self.job.options.is_recording_free();
+        Fact { accesses: self.notices.take_accesses(), recorded, ..Fact::new(stamp, body) }
+    }
+
+    /// Returns true if a request that failed so is not in the recording, and the Run goes on without it.
+    pub fn leaves_at(&self, fact: &Fact) -> bool {
+        let FactBody::GenerationFailed { failure, .. } = &fact.body else { return false };
+        let is_noted = self.job.options.difference.as_ref().is_some_and(|difference| difference.get().is_some());
+        self.job.live.is_some() && failure.kind == FailureKind::Replay && is_noted
+    }
+
+    /// Returns true if the recording does not have what it was asked for, and the Run goes on without it.
+    pub fn leaves_by(&self, error: &ReplayError) -> bool {
+        self.job.live.is_some() && matches!(error, ReplayError::Mismatch(_))
     }
 
     /// The reason for which the Run stops, as a fact of now.

@@ -21,32 +21,33 @@ use crate::tool::{ToolCall, ToolHints, ToolKind, ToolSpec};
 const GO_ON: &str = "Do not try the same in another way; go on without it, or report to the user that it is needed";
 
 /// Decides about some of `calls`, as a fact: about all that need no person, else about the first, or the stop of the
-/// job. `is_marked`: the Run has read text from strangers.
-pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, skills: &SkillSet) -> Fact {
+/// job. `is_marked`: the Run has read text from strangers. `None` if the recording does not have what a person decided, and
+/// the Run goes on without it.
+pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, skills: &SkillSet) -> Option<Fact> {
     let (barred, calls): (Vec<&ToolCall>, Vec<&ToolCall>) =
         calls.iter().partition(|call| is_marked && !may_follow_untrusted(call, context, skills));
     if !barred.is_empty() {
         let decisions = barred.into_iter().map(after_untrusted).collect();
-        return context.fact(FactBody::CallsDecided { decisions });
+        return Some(context.fact(FactBody::CallsDecided { decisions }));
     }
     let verdicts = calls.into_iter().map(|call| (call, verdict(call, &context.job.options, &context.expert, skills)));
     let (asking, settled): (Vec<_>, Vec<_>) =
         verdicts.partition(|(_, judged)| matches!(judged.verdict, PermissionVerdict::Asks(_)));
     if !settled.is_empty() {
         let decisions = settled.into_iter().map(|(call, judged)| by_rule(call, judged.verdict)).collect();
-        return context.fact(FactBody::CallsDecided { decisions });
+        return Some(context.fact(FactBody::CallsDecided { decisions }));
     }
     let Some((call, Judged { verdict: PermissionVerdict::Asks(rule), is_program })) = asking.into_iter().next() else {
-        return context.stopped();
+        return Some(context.stopped());
     };
     let tape = &context.job.backends.tape;
     let decision = tokio::select! {
         biased;
-        () = context.job.stop.fired() => return context.stopped(),
-        decision = by_person(call, rule, is_program, context) => decision,
+        () = context.job.stop.fired() => return Some(context.stopped()),
+        decision = by_person(call, rule, is_program, context) => decision?,
     };
     tape.record_decision(call, &decision);
-    context.fact(FactBody::CallsDecided { decisions: vec![decision] })
+    Some(context.fact(FactBody::CallsDecided { decisions: vec![decision] }))
 }
 
 /// Returns the refusal of a call that rules deny.
@@ -145,11 +146,12 @@ fn by_rule(call: &ToolCall, verdict: PermissionVerdict) -> CallDecision {
     decided(call, decision, by, rule, reason)
 }
 
-async fn by_person(call: &ToolCall, rule: String, is_program: bool, context: &RunContext) -> CallDecision {
+async fn by_person(call: &ToolCall, rule: String, is_program: bool, context: &RunContext) -> Option<CallDecision> {
     let tape = &context.job.backends.tape;
-    let denied = |by, reason| decided(call, CallVerdict::Denied, by, Some(rule.clone()), Some(reason));
+    let denied = |by, reason| Some(decided(call, CallVerdict::Denied, by, Some(rule.clone()), Some(reason)));
     match tape.recorded_decision(call) {
-        Ok(Some(recorded)) => return recorded,
+        Ok(Some(recorded)) => return Some(recorded),
+        Ok(None) if context.job.live.is_some() => return None,
         Ok(None) => {}
         Err(error) => return denied(DecidedBy::Rule, format!("not run: {}", error.with_hint())),
     }
@@ -167,12 +169,10 @@ async fn by_person(call: &ToolCall, rule: String, is_program: bool, context: &Ru
         is_exact: is_program,
         workspace: context.job.options.workspace.clone(),
     };
+    let allowed = || decided(call, CallVerdict::Allowed, DecidedBy::Person, Some(rule.clone()), None);
     match ask(question).await {
-        PermissionAnswer::Once => decided(call, CallVerdict::Allowed, DecidedBy::Person, Some(rule.clone()), None),
-        PermissionAnswer::Always => CallDecision {
-            always: true,
-            ..decided(call, CallVerdict::Allowed, DecidedBy::Person, Some(rule.clone()), None)
-        },
+        PermissionAnswer::Once => Some(allowed()),
+        PermissionAnswer::Always => Some(CallDecision { always: true, ..allowed() }),
         PermissionAnswer::Denied { reason: Some(reason) } => {
             let reason = context.job.backends.redactor.text(&reason);
             denied(DecidedBy::Person, format!("not run: the user denied {name}, because: {reason}"))

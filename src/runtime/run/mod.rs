@@ -32,7 +32,15 @@ use crate::runtime::run::requests::ModelRequests;
 use crate::skill::SkillSet;
 use crate::tool::ToolCall;
 
-/// Drives `machine` from `input` until it stops; returns the first step that it had a part in.
+/// The part of a Run that one loop drove.
+pub struct DrivenPart {
+    /// The first step that it had a part in.
+    pub first_step: u64,
+    /// The Run does what its recording does not have, and is to go on beyond it.
+    pub leaves_recording: bool,
+}
+
+/// Drives `machine` from `input` until it stops, or leaves its recording.
 ///
 /// # Errors
 /// A failure to store. What was recorded stays.
@@ -42,7 +50,7 @@ pub async fn drive(
     recorder: &mut Recorder,
     context: &RunContext,
     skills: &mut SkillSet,
-) -> Result<u64, RunError> {
+) -> Result<DrivenPart, RunError> {
     let mut requests = ModelRequests::new(context);
     let mut calls = Calls::new(context);
     let mut first_step = None;
@@ -69,40 +77,55 @@ pub async fn drive(
         {
             let Some(fact) = &stop.fact else {
                 recorder.flush().await?;
-                return Ok(first_step);
+                return Ok(DrivenPart { first_step, leaves_recording: false });
             };
             input = Input::Fact(Fact::clone(fact));
             continue;
         }
-        input = match transition.action {
-            Action::Proceed => Input::Proceed,
-            Action::Generate { after_ms } => Input::Fact(requests.generate(machine, recorder, skills, after_ms).await?),
+        // None where the recording does not have it.
+        let next = match transition.action {
+            Action::Proceed => Some(Input::Proceed),
+            Action::Generate { after_ms } => {
+                recorded(requests.generate(machine, recorder, skills, after_ms).await?, context)
+            }
             Action::Summarize { after_ms } => {
-                Input::Fact(requests.summarize(machine, recorder, skills, after_ms).await?)
+                recorded(requests.summarize(machine, recorder, skills, after_ms).await?, context)
             }
             Action::DecideCalls { calls } => {
-                Input::Fact(decide::decide(&calls, machine.head().untrusted, context, skills).await)
+                decide::decide(&calls, machine.head().untrusted, context, skills).await.map(Input::Fact)
             }
             Action::CallTools { calls: wanted, in_doubt } => {
                 // All that led to the calls is durable before one of them can have an effect.
                 recorder.flush().await?;
                 let facts = recorder.facts();
                 let is_made = |call: &ToolCall| stop.is_none_or(|stop| stop.has_answer(facts, &call.id));
+                // What a recording leaves open was never made here.
+                let in_doubt = in_doubt && !context.job.is_beyond;
                 calls.start(wanted.into_iter().filter(is_made).collect(), in_doubt, skills);
-                Input::Fact(calls.next().await)
+                calls.next_recorded().await.map(Input::Fact)
             }
-            Action::CheckAnswer { text } => Input::Fact(check::check(text, machine, context).await),
+            Action::CheckAnswer { text } => Some(Input::Fact(check::check(text, machine, context).await)),
             Action::VerifyAnswer => {
                 // As with calls: the command may have effects.
                 recorder.flush().await?;
-                Input::Fact(verify::verify(machine, context).await)
+                verify::verify(machine, context).await.map(Input::Fact)
             }
-            Action::TakeSnapshot => context.job.snapshots.for_checkpoint(machine, &context.emitter).await?,
-            Action::Wait => Input::Fact(calls.next().await),
+            Action::TakeSnapshot => Some(context.job.snapshots.for_checkpoint(machine, &context.emitter).await?),
+            Action::Wait => calls.next_recorded().await.map(Input::Fact),
             Action::Stop(_) => {
                 recorder.flush().await?;
-                return Ok(first_step);
+                return Ok(DrivenPart { first_step, leaves_recording: false });
             }
         };
+        let Some(next) = next else {
+            recorder.flush().await?;
+            return Ok(DrivenPart { first_step, leaves_recording: true });
+        };
+        input = next;
     }
+}
+
+/// The answer to a request as the next input; `None` if the recording does not have it, and the Run goes on without it.
+fn recorded(answer: Fact, context: &RunContext) -> Option<Input> {
+    (!context.leaves_at(&answer)).then_some(Input::Fact(answer))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
 use crate::expert::Expert;
-use crate::fact::FactBody;
+use crate::fact::{Fact, FactBody};
 use crate::id::RunId;
 use crate::machine::Input;
 use crate::message::UserInput;
@@ -64,15 +64,34 @@ pub async fn run_task(
         Some(prepared) => prepared,
         None => prepare(job.basis(), &task, &expert, Vec::new()).await?,
     };
+    if let Some(live) = job.live.as_ref().filter(|_| prepared.toolset.is_unrecorded) {
+        return Box::pin(run_task(Arc::clone(live), task, None)).await;
+    }
     let mut with_outputs = keep_outputs(&job, &prepared.toolset, &task);
     let PreparedRun { emitter, toolset } = prepared;
     let run = task.run().clone();
     let snapshot = job.snapshots.at_start(&emitter).await?;
-    let stopped = RunStart::new(&job, task, expert, emitter, &toolset, snapshot)?.drive(toolset).await?;
+    let stopped = match RunStart::new(&job, task, expert, emitter, &toolset, snapshot)?.drive(toolset).await? {
+        RunDriven::Stopped(stopped) => *stopped,
+        RunDriven::LeftRecording { first_step } => return go_on_live(&job, run, first_step).await,
+    };
     if has_outputs(&job, &run) {
         with_outputs.insert(0, run);
     }
     Ok(StoppedRun { with_outputs: Some(with_outputs), ..stopped })
+}
+
+/// Goes on with a Run that has left its recording, as another process would from its log.
+async fn go_on_live(job: &JobContext, run: RunId, first_step: u64) -> Result<StoppedRun, RunError> {
+    let nothing = || RunError::Internal(format!("run {run} left a recording and has no record, or nowhere to go on"));
+    let live = job.live.as_ref().ok_or_else(nothing)?;
+    let past = read_back(live, &run)?.ok_or_else(nothing)?;
+    let before = past.machine.head().step_number.saturating_sub(first_step);
+    // Its events are those that were emitted here a moment ago.
+    let past = Box::new(RecordedRun { events: Vec::new(), ..past });
+    let task = RunTask::Recover { run, past, query: None };
+    let stopped = Box::pin(run_task(Arc::clone(live), task, None)).await?;
+    Ok(StoppedRun { steps: stopped.steps.saturating_add(before), ..stopped })
 }
 
 /// The Run as its log has it; `None` when it never began.
@@ -109,6 +128,15 @@ fn has_outputs(job: &JobContext, run: &RunId) -> bool {
     job.store.layout().outputs(job.job_id(), run).is_dir()
 }
 
+/// The end of a Run's loop.
+enum RunDriven {
+    Stopped(Box<StoppedRun>),
+    /// The Run does what its recording does not have. It began with this step.
+    LeftRecording {
+        first_step: u64,
+    },
+}
+
 /// A Run ready to be driven.
 struct RunStart {
     context: RunContext,
@@ -116,6 +144,8 @@ struct RunStart {
     recorder: Recorder,
     /// Events of the Run's past that a process which died may not have shown.
     overdue: Vec<Event>,
+    /// It leaves a recording: what it had under way there is not charged for.
+    leaves_recording: bool,
 }
 
 impl RunStart {
@@ -148,7 +178,7 @@ impl RunStart {
                 let run_store = context.job.job.create_run(&context.setting)?;
                 let recorder =
                     Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&context.job.options.sink));
-                Ok(Self { context, beginning, recorder, overdue: Vec::new() })
+                Ok(Self { context, beginning, recorder, overdue: Vec::new(), leaves_recording: false })
             }
         }?;
         match &mut start.beginning.first {
@@ -179,11 +209,13 @@ impl RunStart {
             recorder.restore(&save, position)?;
         }
         let beginning = Beginning::recovered(scene(&context, toolset), run, past.machine, query)?;
-        Ok(Self { context, beginning, recorder, overdue: past.events })
+        let leaves_recording = context.job.is_beyond;
+        Ok(Self { context, beginning, recorder, overdue: past.events, leaves_recording })
     }
 
-    async fn drive(self, toolset: Toolset) -> Result<StoppedRun, RunError> {
-        let Self { context, beginning: Beginning { mut machine, first, change }, mut recorder, overdue } = self;
+    async fn drive(self, toolset: Toolset) -> Result<RunDriven, RunError> {
+        let Self { context, beginning, mut recorder, overdue, leaves_recording: was_recorded } = self;
+        let Beginning { mut machine, first, change } = beginning;
         if let Some(message) = change {
             context.emitter.emit(EventBody::RuntimeWarning { message });
         }
@@ -191,8 +223,11 @@ impl RunStart {
             context.emitter.sink.emit(event, machine.messages());
         }
         let mut skills = toolset.skills;
-        let input = Input::Fact(context.fact(first));
-        let driven = match check_doubts(&machine, &input, context.job.options.in_doubt, &skills) {
+        let first = context.fact(first);
+        let input = Input::Fact(Fact { recorded: first.recorded || was_recorded, ..first });
+        let in_doubt = context.job.options.in_doubt;
+        let doubts = if context.job.is_beyond { Ok(()) } else { check_doubts(&machine, &input, in_doubt, &skills) };
+        let driven = match doubts {
             Ok(()) => drive(&mut machine, input, &mut recorder, &context, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
@@ -201,17 +236,23 @@ impl RunStart {
         // next Run, which may need what they hold; after a failure too: they must not outlive their Run.
         let head = machine.head();
         let ends_job = head.delegated_by.is_none() && head.status != Status::StoppedByDelegate;
-        if (driven.is_err() || !ends_job)
+        let leaves_recording = driven.as_ref().is_ok_and(|driven| driven.leaves_recording);
+        if (driven.is_err() || leaves_recording || !ends_job)
             && let Some(skills) = skills.take()
         {
             skills.close().await;
         }
-        let first_step = driven?;
+        let first_step = driven?.first_step;
+        if leaves_recording {
+            return Ok(RunDriven::LeftRecording { first_step });
+        }
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
         let path = recorder.newest().cloned().unwrap_or_default();
         let totals = machine.totals();
         let checkpoint = machine.into_checkpoint();
-        Ok(StoppedRun { checkpoint, path, steps, on_record: false, totals, skills, with_outputs: None })
+        let (on_record, with_outputs, is_live) = (false, None, context.job.is_beyond);
+        let stopped = StoppedRun { checkpoint, path, steps, on_record, totals, skills, with_outputs, is_live };
+        Ok(RunDriven::Stopped(Box::new(stopped)))
     }
 }
 

@@ -68,13 +68,16 @@ pub struct StoppedRun {
     pub skills: Option<OpenSkills>,
     /// The Runs of its line that have kept outputs, itself included; `None` when it was not driven by this process.
     pub with_outputs: Option<Vec<RunId>>,
+    /// It has left the recording that the job replays, or began beyond it.
+    pub is_live: bool,
 }
 
 impl StoppedRun {
     /// A Run that stopped in an earlier process with this checkpoint.
     pub fn on_record(checkpoint: Checkpoint, path: PathBuf) -> Self {
         let totals = RunTotals::default();
-        Self { checkpoint, path, steps: 0, on_record: true, totals, skills: None, with_outputs: None }
+        let (skills, with_outputs, is_live) = (None, None, false);
+        Self { checkpoint, path, steps: 0, on_record: true, totals, skills, with_outputs, is_live }
     }
 }
 

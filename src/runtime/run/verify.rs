@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use crate::content::Content;
 use crate::expert::{Expert, ExpertKey, VerifyCommand};
 use crate::fact::{Fact, FactBody, VerifyEnd, VerifyOutcome};
+use crate::hint::ErrorHint as _;
 use crate::machine::RunMachine;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
@@ -17,30 +18,33 @@ use crate::tool::{BASE_SKILL, ToolCall, ToolResult};
 /// The name under which a recording has the ends of commands, beside those of tools. No tool is called so.
 const RECORDED_AS: &str = "perstack/verify";
 
-/// Runs the command once, or stops the Run.
-pub async fn verify(machine: &RunMachine, context: &RunContext) -> Fact {
+/// Runs the command once, or stops the Run. `None` if the recording does not have its end, and the Run goes on without it.
+pub async fn verify(machine: &RunMachine, context: &RunContext) -> Option<Fact> {
     let (Some(verifier), Some(verify)) = (&context.verifier, &machine.parameters().verify) else {
         // Both come from the expert's definition.
-        return fact(context, not_run("the expert has no such command"));
+        return Some(fact(context, not_run("the expert has no such command")));
     };
     let call = recorded_call(machine, verify);
     // A replay takes the number too: the files of later outputs are named by theirs.
     let output = verifier.next_output();
-    if let Some(recorded) = context.job.backends.tape.recorded_verification(&call) {
-        return fact(context, outcome_of(&recorded));
+    match context.job.backends.tape.recorded_verification(&call) {
+        None => {}
+        Some(Err(error)) if context.leaves_by(&error) => return None,
+        Some(Err(error)) => return Some(fact(context, not_run(error.with_hint()))),
+        Some(Ok(recorded)) => return Some(fact(context, outcome_of(&recorded))),
     }
     let stop = &context.job.stop;
     if stop.is_fired() {
-        return context.stopped();
+        return Some(context.stopped());
     }
     context.job.snapshots.note_write();
     let ended = verifier.run(output, stop.token()).await;
     context.job.snapshots.note_write();
-    let Some(outcome) = ended else { return context.stopped() };
+    let Some(outcome) = ended else { return Some(context.stopped()) };
     let outcome = masked(outcome, &context.job.backends.redactor);
     let text = serde_json::to_string(&outcome).unwrap_or_default();
     context.job.backends.tape.record_result(&call, &ToolResult::new(&call, vec![Content::text(text)]));
-    fact(context, outcome)
+    Some(fact(context, outcome))
 }
 
 fn fact(context: &RunContext, outcome: VerifyOutcome) -> Fact {

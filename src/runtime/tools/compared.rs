@@ -1,4 +1,4 @@
-//! [`note_other_server`]: the servers of a configuration that is compared with a recording. Neither a lock nor the recording
+//! [`other_server`]: the servers of a configuration that is compared with a recording. Neither a lock nor the recording
 //! has the tools of one that is new or defined in another way. The opening of tools calls it; the difference is the
 //! caller's of the job to show.
 
@@ -11,9 +11,9 @@ use crate::runtime::job::recorded_addresses::hidden_endpoint;
 use crate::runtime::options::Options;
 use crate::runtime::tools::servers::server_spec;
 
-/// Leaves the first server of `expert` whose recorded tools are not its own in the options' `difference`.
-pub fn note_other_server(expert: &Expert, options: &Options, backends: &JobBackends) {
-    let (Some(difference), Some(compared)) = (&options.difference, &backends.compared) else { return };
+/// The first server of `expert` whose recorded tools are not its own, where its options are compared with a recording.
+pub fn other_server(expert: &Expert, options: &Options, backends: &JobBackends) -> Option<ReplayDifference> {
+    let compared = backends.compared.as_ref()?;
     for (name, spec) in &expert.skills {
         let Some(spec) = server_spec(spec, options.base_skill_command.as_deref()) else { continue };
         let now = hiding_endpoint(compared.paths.hidden(backends.redactor.value(definition(&spec))));
@@ -22,15 +22,15 @@ pub fn note_other_server(expert: &Expert, options: &Options, backends: &JobBacke
             hiding_endpoint(definition(recorded)) == now && !admits_more(spec.common(), recorded.common())
         };
         if !recorded.as_ref().is_some_and(is_same) {
-            difference.get_or_init(|| ReplayDifference::Server {
+            return Some(ReplayDifference::Server {
                 expert: expert.key.clone(),
                 skill: name.clone(),
                 recorded: recorded.as_ref().map(definition).map(hiding_endpoint),
                 now,
             });
-            return;
         }
     }
+    None
 }
 
 /// The server that was recorded for a skill of `expert`.

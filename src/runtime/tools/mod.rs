@@ -37,6 +37,8 @@ pub struct Toolset {
     pub verifier: Option<Arc<Verifier>>,
     /// The tools that the model has to search for, where that is in force.
     pub searched: Option<SearchedTools>,
+    /// A server is not the one that was recorded, and its tools are not known.
+    pub is_unrecorded: bool,
 }
 
 /// The tools that are behind a search.

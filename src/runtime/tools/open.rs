@@ -71,8 +71,10 @@ pub async fn open_tools(
         Some(_) if options.lock == LockUse::Auto && !is_whole => lock::LockUsage::default(),
         _ => lock::choose(expert, options)?,
     };
-    if lock.servers.is_none() {
-        compared::note_other_server(expert, options, backends);
+    let other = lock.servers.is_none().then(|| compared::other_server(expert, options, backends)).flatten();
+    let is_unrecorded = other.is_some();
+    if let (Some(difference), Some(other)) = (&options.difference, other) {
+        difference.get_or_init(|| other);
     }
     // What is searched are the definitions of a lock, in a replay as in its recording.
     let is_locked = match &recorded {
@@ -98,6 +100,7 @@ pub async fn open_tools(
         builder = builder.searching(rule);
     }
     let mut toolset = builder.agent_skills(agent_skills.to_vec()).open().await?;
+    toolset.is_unrecorded = is_unrecorded;
     toolset.release_notices();
     if !is_delegate {
         toolset.warnings.extend(containment::warning(expert, options, &backends.sandbox_state(options))?);
@@ -225,6 +228,7 @@ impl<'a> ToolsetBuilder<'a> {
             outputs,
             verifier: None,
             searched: None,
+            is_unrecorded: false,
         };
         let (cancel, source) = (cancel.clone(), ToolSource::Servers);
         Self {
