@@ -216,6 +216,14 @@ impl Spend {
         Self { cost, is_complete: true }
     }
 
+    /// Of the fields `cost` and `costIsComplete` of the object that it is flattened into.
+    pub fn of_fields(cost: Option<Cost>, is_complete: Option<bool>) -> Self {
+        match cost {
+            Some(cost) => Self { cost, is_complete: is_complete.unwrap_or(true) },
+            None => Self::UNKNOWN,
+        }
+    }
+
     /// Of one call with this price that used these tokens; either may be unknown.
     pub fn for_usage(price: Option<&Price>, tokens: Option<BilledTokens>) -> Self {
         match (price, tokens) {
@@ -266,10 +274,7 @@ impl From<Spend> for StoredSpend {
 
 impl From<StoredSpend> for Spend {
     fn from(stored: StoredSpend) -> Self {
-        match stored.cost {
-            Some(cost) => Self { cost, is_complete: stored.cost_is_complete.unwrap_or(true) },
-            None => Self::UNKNOWN,
-        }
+        Self::of_fields(stored.cost, stored.cost_is_complete)
     }
 }
 

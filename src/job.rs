@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::budget::{Budgets, Spent};
 use crate::checkpoint::Status;
-use crate::cost::Spend;
+use crate::cost::{Cost, Spend};
 use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::usage::Usage;
@@ -44,7 +44,7 @@ impl From<Status> for JobStatus {
 }
 
 /// `job.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
@@ -86,6 +86,76 @@ pub struct Job {
     pub budget: JobBudget,
 }
 
+impl<'de> Deserialize<'de> for Job {
+    /// In one pass. Serde's own code for a flattened value first builds a list of all fields, and lists of jobs read the
+    /// file of each.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let JobFields {
+            format_version,
+            id,
+            status,
+            coordinator_expert_key,
+            total_steps,
+            max_steps,
+            usage,
+            cost,
+            cost_is_complete,
+            started_at,
+            finished_at,
+            last_run_at,
+            replayed,
+            ends,
+            budget,
+        } = JobFields::deserialize(from)?;
+        Ok(Self {
+            format_version,
+            id,
+            status,
+            coordinator_expert_key,
+            total_steps,
+            max_steps,
+            usage,
+            spend: Spend::of_fields(cost, cost_is_complete),
+            started_at,
+            finished_at,
+            last_run_at,
+            replayed,
+            ends,
+            budget,
+        })
+    }
+}
+
+/// The keys of a [`Job`].
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JobFields {
+    #[serde(default)]
+    format_version: u32,
+    id: JobId,
+    status: JobStatus,
+    coordinator_expert_key: ExpertKey,
+    #[serde(with = "crate::count::Count")]
+    total_steps: u64,
+    #[serde(default, with = "crate::count::OptionalCount")]
+    max_steps: Option<u64>,
+    usage: Usage,
+    cost: Option<Cost>,
+    cost_is_complete: Option<bool>,
+    #[serde(with = "crate::count::Count")]
+    started_at: u64,
+    #[serde(default, with = "crate::count::OptionalCount")]
+    finished_at: Option<u64>,
+    #[serde(default, with = "crate::count::OptionalCount")]
+    last_run_at: Option<u64>,
+    #[serde(default)]
+    replayed: bool,
+    #[serde(default)]
+    ends: BTreeMap<RunId, String>,
+    #[serde(default)]
+    budget: JobBudget,
+}
+
 /// A job's account. Between the beginning and the end of an invocation it is as it was at the beginning; the Runs' logs
 /// have the rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,4 +171,30 @@ pub struct JobBudget {
     /// The start of the invocation under way, in milliseconds since the epoch.
     #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub active_since: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn every_field_comes_back_as_it_was_written() {
+        let mut stored = json!({
+            "formatVersion": 1, "id": "a", "status": "stoppedByBudget", "coordinatorExpertKey": "librarian",
+            "totalSteps": 3, "maxSteps": 9,
+            "usage": {"inputTokens": 1, "outputTokens": 2, "reasoningTokens": 0, "totalTokens": 3, "cachedInputTokens": 0},
+            "cost": 0.5, "costIsComplete": false, "startedAt": 4, "finishedAt": 5, "lastRunAt": 6, "replayed": true,
+            "ends": {"r": "00"},
+            "budget": {"limits": {"maxTokens": 7}, "spent": {"tokens": 1, "cost": 0.5, "steps": 3, "activeMs": 8}},
+        });
+        let read = |stored: &Value| serde_json::from_value::<Job>(stored.clone());
+        assert_eq!(serde_json::to_value(read(&stored).unwrap()).unwrap(), stored);
+        // What a newer version adds is passed over; what is not as it should be is named.
+        stored["mood"] = json!("calm");
+        assert!(read(&stored).is_ok());
+        stored["lastRunAt"] = json!("soon");
+        assert!(read(&stored).is_err());
+    }
 }

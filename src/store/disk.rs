@@ -130,20 +130,15 @@ impl ReadFolder {
         search_folder(path).map(Self)
     }
 
-    /// Reads the file at `path` below the folder into `buffer`.
+    /// Reads the file at `path` below the folder into `buffer`, by one call: a device or a pipe, which none of ours is, gives
+    /// what it has at once, or nothing.
     ///
     /// # Errors
-    /// The system's, also where it has no single call for a path without links; a file that the buffer cannot hold, or
-    /// that is none.
+    /// The system's, also where it has no single call for a path without links; a file that the buffer cannot hold.
     pub fn read<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-        let mut file = open_beneath(&self.0, path)?;
-        let metadata = file.metadata()?;
-        let fits = usize::try_from(metadata.len()).is_ok_and(|len| len < buffer.len());
-        if !metadata.is_file() || !fits {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let len = file.read(buffer)?;
-        Ok(buffer.get(..len).unwrap_or_default())
+        let len = open_beneath(&self.0, path)?.read(buffer)?;
+        // What fills the buffer may go on.
+        buffer.get(..len).filter(|_| len < buffer.len()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 }
 
