@@ -1,7 +1,8 @@
 //! JSON text from outside whose strings may not be Unicode: a `\ud83d` without its other half, which JSON's grammar
-//! allows and no Rust string holds. And fields whose `null` is a value.
+//! allows and no Rust string holds. And fields whose `null` is a value, and changes of all strings of a value.
 //!
-//! `provider` and `skill` read their servers' JSON with it. Bytes that are not UTF-8 are left to them.
+//! `provider` and `skill` read their servers' JSON with it. Bytes that are not UTF-8 are left to them. `redact` and `replay`
+//! change strings.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -35,6 +36,27 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
 /// What is there is no JSON.
 pub fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)
+}
+
+/// Changes the strings of a value in place, names of fields included. `change` returns `None` for one that stays, as most
+/// do: those cost no copy.
+pub fn change_strings(value: &mut Value, change: &dyn Fn(&str) -> Option<String>) {
+    match value {
+        Value::String(text) => {
+            if let Some(changed) = change(text) {
+                *text = changed;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| change_strings(item, change)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| change_strings(field, change));
+            if fields.keys().any(|key| change(key).is_some()) {
+                let renamed = std::mem::take(fields).into_iter();
+                *fields = renamed.map(|(key, field)| (change(&key).unwrap_or(key), field)).collect();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// `text` with each unpaired half's escape replaced by the character that `replacement` makes of the half.
@@ -94,6 +116,17 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse::<Value>(text).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn every_string_of_a_value_is_changed() {
+        let mut value = json!({"a": ["x", 1, {"b": "x"}], "x": null, "c": "z"});
+        change_strings(&mut value, &|text| text.contains('x').then(|| text.replace('x', "y")));
+        assert_eq!(value, json!({"a": ["y", 1, {"b": "y"}], "y": null, "c": "z"}));
+        // Of fields that have the same name then, the last one is left.
+        let mut value = json!({"x": 1, "y": 2});
+        change_strings(&mut value, &|text| (text == "x").then(|| "y".to_owned()));
+        assert_eq!(value, json!({"y": 2}));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::content::Content;
 use crate::environment::Environment;
 use crate::expert::SkillSpec;
 use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
+use crate::json_text;
 
 /// Shortest value that is treated as a secret, in bytes: masking shorter ones would mask ordinary text.
 const MIN_SECRET: usize = 8;
@@ -201,24 +202,34 @@ impl Redactor {
 
     /// `text` without secrets.
     pub fn text(&self, text: &str) -> String {
+        self.masked_text(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// `text` without secrets; `None` if there are none in it.
+    pub fn masked_text(&self, text: &str) -> Option<String> {
+        // No form of a secret is shorter.
+        if text.len() < MIN_SECRET {
+            return None;
+        }
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         let has_breaks = broken::has_breaks(text);
-        learned.iter().chain(&self.secrets).fold(text.to_owned(), |text, secret| {
-            let text = if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text };
-            if has_breaks { broken::replaced(text, secret, MASK) } else { text }
-        })
+        let mut masked: Option<String> = None;
+        for secret in learned.iter().chain(&self.secrets) {
+            let current = masked.as_deref().unwrap_or(text);
+            if current.contains(secret.as_str()) {
+                masked = Some(current.replace(secret.as_str(), MASK));
+            }
+            if has_breaks && let Some(replaced) = broken::replaced(masked.as_deref().unwrap_or(text), secret, MASK) {
+                masked = Some(replaced);
+            }
+        }
+        masked
     }
 
     /// `value` without secrets in any string or key.
-    pub fn value(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.text(&text)),
-            Value::Array(items) => items.into_iter().map(|item| self.value(item)).collect(),
-            Value::Object(fields) => {
-                fields.into_iter().map(|(key, field)| (self.text(&key), self.value(field))).collect()
-            }
-            other => other,
-        }
+    pub fn value(&self, mut value: Value) -> Value {
+        json_text::change_strings(&mut value, &|text| self.masked_text(text));
+        value
     }
 
     /// Returns whether no secret is known.
@@ -337,6 +348,14 @@ mod tests {
         ] {
             let clean = redactor.text(text);
             assert!(clean.contains(MASK) && !clean.contains("ow"), "{clean}");
+        }
+    }
+
+    #[test]
+    fn no_form_is_shorter_than_the_shortest_secret() {
+        for secret in ["01234567", "012345678", "0123456789", "a b c+/=", "ääää", "\u{1}\"\\\n\t\r,;"] {
+            assert!(secret.len() >= MIN_SECRET);
+            assert!(forms::forms(secret).iter().all(|form| form.len() >= MIN_SECRET), "{:?}", forms::forms(secret));
         }
     }
 

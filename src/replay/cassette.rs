@@ -123,6 +123,24 @@ pub(super) enum Record {
     End(EndRecord),
 }
 
+impl Record {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// It has no record.
+    pub fn of_line(line: &[u8]) -> serde_json::Result<Self> {
+        // The kinds that a cassette consists of, as they are written: with their name in front, what follows is read at
+        // once. Read by kind wherever its name is, a line is copied as a tree first.
+        if line.starts_with(br#"{"record":"exchange","#) {
+            return serde_json::from_slice(line).map(Self::Exchange);
+        }
+        if line.starts_with(br#"{"record":"tool","#) {
+            return serde_json::from_slice(line).map(Self::Tool);
+        }
+        serde_json::from_slice(line)
+    }
+}
+
 /// The beginning of a job, or of its continuation: all that it was run with, besides what follows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -165,6 +183,7 @@ pub(super) struct EndRecord {
 
 /// A request to a model and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "ExchangeLine")]
 pub(super) struct Exchange {
     /// Its place among the exchanges, from 1 on. Absent in versions 1 and 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,6 +191,30 @@ pub(super) struct Exchange {
     pub request: RecordedRequest,
     #[serde(flatten)]
     pub answer: RecordedAnswer,
+}
+
+/// An exchange as it is read. Fields instead of kinds, which serde would read from a copy.
+#[derive(Deserialize)]
+struct ExchangeLine {
+    #[serde(default)]
+    number: Option<u64>,
+    request: RecordedRequest,
+    response: Option<RecordedResponse>,
+    failure: Option<TransportError>,
+}
+
+impl TryFrom<ExchangeLine> for Exchange {
+    type Error = &'static str;
+
+    fn try_from(line: ExchangeLine) -> Result<Self, Self::Error> {
+        let ExchangeLine { number, request, response, failure } = line;
+        let answer = match (response, failure) {
+            (Some(response), None) => RecordedAnswer::Response(response),
+            (None, Some(failure)) => RecordedAnswer::Failure(failure),
+            _ => return Err("an exchange has a response or a failure"),
+        };
+        Ok(Self { number, request, answer })
+    }
 }
 
 /// The parts of a request by which it is found again.
@@ -194,7 +237,7 @@ pub(super) struct RecordedRequest {
     pub changes: Option<IndexMap<String, ValueChange>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum RecordedAnswer {
     Response(RecordedResponse),
@@ -203,6 +246,7 @@ pub(super) enum RecordedAnswer {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "ResponseLine")]
 pub(super) struct RecordedResponse {
     pub status: u16,
     /// The headers needed to read the body, and to know when to try again.
@@ -215,7 +259,36 @@ pub(super) struct RecordedResponse {
     pub cut: Option<TransportError>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A response as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseLine {
+    status: u16,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    body_events: Option<Events>,
+    body_base64: Option<String>,
+    #[serde(default)]
+    cut: Option<TransportError>,
+}
+
+impl TryFrom<ResponseLine> for RecordedResponse {
+    type Error = &'static str;
+
+    fn try_from(line: ResponseLine) -> Result<Self, Self::Error> {
+        let ResponseLine { status, headers, body, body_events, body_base64, cut } = line;
+        let body = match (body, body_events, body_base64) {
+            (Some(text), None, None) => RecordedBody::Text(text),
+            (None, Some(events), None) => RecordedBody::Events(events),
+            (None, None, Some(bytes)) => RecordedBody::Base64(bytes),
+            _ => return Err("a response has one of `body`, `bodyEvents` and `bodyBase64`"),
+        };
+        Ok(Self { status, headers, body, cut })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) enum RecordedBody {
     #[serde(rename = "body")]
     Text(String),
@@ -243,23 +316,26 @@ impl RecordedBody {
     /// The same body with `clean` applied to its text, as events if it is a text of events. Base64 is left alone: a match
     /// in it is a coincidence, and replacing it would change the bytes.
     #[must_use]
-    pub fn cleaned(self, clean: &dyn Fn(&str) -> String) -> Self {
+    pub fn cleaned(self, clean: &dyn Fn(&str) -> Option<String>) -> Self {
         match self {
-            Self::Text(text) => Events::of_text(&text, clean).map_or_else(|| Self::Text(clean(&text)), Self::Events),
+            Self::Text(text) => match Events::of_text(&text, clean) {
+                Some(events) => Self::Events(events),
+                None => Self::Text(clean(&text).unwrap_or(text)),
+            },
             other => other,
         }
     }
 
-    /// The body's bytes; `restore` undoes the changes to text.
+    /// The body's bytes; `restore` undoes the changes to text, and returns `None` for one without any.
     ///
     /// # Errors
     /// The reason why the record gives none.
-    pub fn bytes(&self, restore: impl FnOnce(&str) -> String) -> Result<Vec<u8>, String> {
+    pub fn bytes(&self, restore: &dyn Fn(&str) -> Option<String>) -> Result<Vec<u8>, String> {
         match self {
-            Self::Text(text) => Ok(restore(text).into_bytes()),
+            Self::Text(text) => Ok(restore(text).unwrap_or_else(|| text.clone()).into_bytes()),
             Self::Events(events) => {
                 let text = events.to_text().ok_or("events whose text is not where they say")?;
-                Ok(restore(&text).into_bytes())
+                Ok(restore(&text).unwrap_or(text).into_bytes())
             }
             Self::Base64(text) => STANDARD.decode(text).map_err(|error| format!("a body that is no base64 ({error})")),
         }

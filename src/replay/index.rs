@@ -176,7 +176,7 @@ impl Cassette {
         file.seek(SeekFrom::Start(place.offset))
             .and_then(|_| (&mut *file).take(MAX_LINE).read_until(b'\n', &mut line))
             .map_err(ReplayError::io("read", &self.path))?;
-        serde_json::from_slice(&line).map_err(|error| damaged(&self.path, place.line, &error.to_string()))
+        Record::of_line(&line).map_err(|error| damaged(&self.path, place.line, &error.to_string()))
     }
 
     /// The path and body of a request. Reads the file again up to there.
@@ -291,7 +291,7 @@ impl Lines {
     /// The next record, unless the file ends, or is torn.
     fn record(&mut self) -> Result<Option<(Place, Record)>, ReplayError> {
         let place = self.read(MAX_LINE)?;
-        match serde_json::from_slice(&self.line) {
+        match Record::of_line(&self.line) {
             Ok(record) => Ok(Some((place, record))),
             // Whole lines end in a newline, so that what has none is empty or torn.
             Err(_) if self.line.last() != Some(&b'\n') && self.line.len() < bytes(MAX_LINE) => Ok(None),

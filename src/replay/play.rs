@@ -17,11 +17,12 @@ use super::digest::Digest;
 use super::index::{Place, digest_of, shown};
 use super::outline::value_of;
 use super::record::SentRequest;
-use super::workspace::{LocalPaths, map_strings};
+use super::workspace::LocalPaths;
 use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
+use crate::json_text::change_strings;
 use crate::permission::CallDecision;
 use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
@@ -183,7 +184,7 @@ impl ReplayTransport {
     }
 
     fn respond(&self, response: &RecordedResponse) -> Result<HttpResponse, TransportError> {
-        let bytes = response.body.bytes(|text| self.paths.show(text)).map_err(|what| {
+        let bytes = response.body.bytes(&|text| self.paths.show(text)).map_err(|what| {
             let what = format!("cassette {} holds {what}", self.cassette.path.display());
             no_answer(&ReplayError::Mismatch(what))
         })?;
@@ -276,9 +277,9 @@ impl ReplayDecisions {
 
 /// The call as a recording has it.
 fn hidden_call(call: &ToolCall, paths: &LocalPaths) -> ToolCall {
-    let args = call.args.iter();
-    let args = args.map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| paths.hide(text)))).collect();
-    ToolCall { args, ..call.clone() }
+    let mut hidden = call.clone();
+    hidden.args.values_mut().for_each(|value| change_strings(value, &|text| paths.hide(text)));
+    hidden
 }
 
 /// Tool results from a cassette, in place of running tools.
@@ -323,8 +324,7 @@ impl ReplayTools {
 
     /// A recorded value with the path of the current workspace.
     fn shown<T: Serialize + DeserializeOwned>(&self, recorded: &T) -> serde_json::Result<T> {
-        let value = map_strings(serde_json::to_value(recorded)?, &|text| self.paths.show(text));
-        serde_json::from_value(value)
+        serde_json::from_value(self.paths.shown(serde_json::to_value(recorded)?))
     }
 
     /// The recorded result of `call`: of the same id, tool and arguments. Each recorded result is used once.

@@ -16,11 +16,12 @@ use super::cassette::{
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
 use super::stops::RunStops;
-use super::workspace::{LocalPaths, map_strings};
+use super::workspace::LocalPaths;
 use super::{Cassette, CassetteHeader, ReplayError};
 use crate::checkpoint::Status;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
+use crate::json_text::change_strings;
 use crate::permission::CallDecision;
 use crate::provider::http::fetch::{Fetch, FetchResponse};
 use crate::provider::http::request_body::RequestBody;
@@ -149,7 +150,7 @@ impl CassetteRecorder {
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value));
         tape.exchanges = tape.exchanges.saturating_add(1);
-        let request = described(self.clean(&request.path), placed);
+        let request = described(self.clean(&request.path).unwrap_or_else(|| request.path.clone()), placed);
         let exchange = Exchange { number: Some(tape.exchanges), request, answer };
         let line = serde_json::to_vec(&Record::Exchange(exchange)).map_err(self.encode())?;
         self.append(&mut tape, line)
@@ -195,12 +196,15 @@ impl CassetteRecorder {
         |source| ReplayError::Encode { path, source }
     }
 
-    fn cleaned(&self, value: Value) -> Value {
-        map_strings(value, &|text| self.clean(text))
+    fn cleaned(&self, mut value: Value) -> Value {
+        change_strings(&mut value, &|text| self.clean(text));
+        value
     }
 
-    fn clean(&self, text: &str) -> String {
-        self.paths.hide(&self.redactor.text(text))
+    /// `text` without secrets and local paths; `None` if it has none.
+    fn clean(&self, text: &str) -> Option<String> {
+        let masked = self.redactor.masked_text(text);
+        self.paths.hide(masked.as_deref().unwrap_or(text)).or(masked)
     }
 
     fn keep_failure(&self, error: ReplayError) {

@@ -405,3 +405,4 @@ fn all_clocks_of_a_cassette_give_the_same_rising_stamps() {
 }
 
 mod growing;
+mod records;

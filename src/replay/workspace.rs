@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::json_text::change_strings;
+
 /// The workspace's path in a cassette.
 pub const WORKSPACE: &str = "{workspace}";
 /// The home folder's path in a cassette.
@@ -28,27 +30,32 @@ impl LocalPaths {
     }
 
     /// `text` with the placeholders for the paths, where these are whole paths or the beginnings of longer ones: not in
-    /// the `/work` of `/workshop`.
-    pub(super) fn hide(&self, text: &str) -> String {
+    /// the `/work` of `/workshop`. `None` if it stays as it is.
+    pub(super) fn hide(&self, text: &str) -> Option<String> {
         let hidden = hide(text, &self.workspace, WORKSPACE, |_| true);
-        hide(&hidden, &self.home, HOME, begins_path)
+        hide(hidden.as_deref().unwrap_or(text), &self.home, HOME, begins_path).or(hidden)
     }
 
     /// `value` with the placeholders in every string, as a recording has it.
-    pub fn hidden(&self, value: Value) -> Value {
-        map_strings(value, &|text| self.hide(text))
+    pub fn hidden(&self, mut value: Value) -> Value {
+        change_strings(&mut value, &|text| self.hide(text));
+        value
     }
 
     /// A recorded value with the paths in every string.
-    pub fn shown(&self, value: Value) -> Value {
-        map_strings(value, &|text| self.show(text))
+    pub fn shown(&self, mut value: Value) -> Value {
+        change_strings(&mut value, &|text| self.show(text));
+        value
     }
 
-    /// `text` with the paths for the placeholders.
-    pub(super) fn show(&self, text: &str) -> String {
-        let shown = text.replace(WORKSPACE, &self.workspace);
+    /// `text` with the paths for the placeholders; `None` if it has none.
+    pub(super) fn show(&self, text: &str) -> Option<String> {
+        let shown = replace(text, WORKSPACE, &self.workspace);
         // What was recorded without the placeholder has it by coincidence.
-        if self.home.is_empty() { shown } else { shown.replace(HOME, &self.home) }
+        if self.home.is_empty() {
+            return shown;
+        }
+        replace(shown.as_deref().unwrap_or(text), HOME, &self.home).or(shown)
     }
 }
 
@@ -65,10 +72,14 @@ fn begins_path(before: &str) -> bool {
     !behind.ends_with('}') && (behind.len() == before.len() || !behind.ends_with('/'))
 }
 
-fn hide(text: &str, path: &str, placeholder: &str, begins: impl Fn(&str) -> bool) -> String {
+fn replace(text: &str, from: &str, to: &str) -> Option<String> {
+    text.contains(from).then(|| text.replace(from, to))
+}
+
+fn hide(text: &str, path: &str, placeholder: &str, begins: impl Fn(&str) -> bool) -> Option<String> {
     // The root folder's path is empty here and would match everywhere.
-    if path.is_empty() {
-        return text.to_owned();
+    if path.is_empty() || !text.contains(path) {
+        return None;
     }
     let mut hidden = String::with_capacity(text.len());
     let mut rest = text;
@@ -79,26 +90,20 @@ fn hide(text: &str, path: &str, placeholder: &str, begins: impl Fn(&str) -> bool
         rest = after;
     }
     hidden.push_str(rest);
-    hidden
-}
-
-/// `value` with `change` applied to every string in it, names of fields included.
-pub(super) fn map_strings(value: Value, change: &dyn Fn(&str) -> String) -> Value {
-    match value {
-        Value::String(text) => Value::String(change(&text)),
-        Value::Array(items) => items.into_iter().map(|item| map_strings(item, change)).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(key, field)| (change(&key), map_strings(field, change))).collect()
-        }
-        other => other,
-    }
+    Some(hidden)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn hide(paths: &LocalPaths, text: &str) -> String {
+        paths.hide(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    fn show(paths: &LocalPaths, text: &str) -> String {
+        paths.show(text).unwrap_or_else(|| text.to_owned())
+    }
 
     #[test]
     fn only_the_workspace_itself_is_hidden() {
@@ -109,10 +114,10 @@ mod tests {
             ("/home/me/workshop and /home/me/work-2", "/home/me/workshop and /home/me/work-2"),
             ("nothing", "nothing"),
         ] {
-            assert_eq!(workspace.hide(text), hidden);
-            assert_eq!(workspace.show(hidden), text.replace("work/ ", "work "));
+            assert_eq!(hide(&workspace, text), hidden);
+            assert_eq!(show(&workspace, hidden), text.replace("work/ ", "work "));
         }
-        assert_eq!(LocalPaths::new(Path::new("/"), None).hide("/etc"), "/etc");
+        assert_eq!(LocalPaths::new(Path::new("/"), None).hide("/etc"), None);
     }
 
     #[test]
@@ -126,26 +131,19 @@ mod tests {
             ("Files:\\n/home/me/a file:///home/me/b", "Files:\\n{home}/a file://{home}/b"),
             ("/srv/x.y/home/me /home/me/work/home/me", "/srv/x.y/home/me {workspace}/home/me"),
         ] {
-            assert_eq!(paths.hide(text), hidden);
-            assert_eq!(paths.show(hidden), text);
+            assert_eq!(hide(&paths, text), hidden);
+            assert_eq!(show(&paths, hidden), text);
         }
         for home in [Some("/"), Some(""), Some("relative"), None] {
             let paths = LocalPaths::new(Path::new("/w"), home);
             assert_eq!(
-                (paths.hide("/a relative"), paths.show("{home}")),
+                (hide(&paths, "/a relative"), show(&paths, "{home}")),
                 ("/a relative".to_owned(), "{home}".to_owned())
             );
         }
         // Where the placeholders are the paths, all stays as it was recorded.
         let paths = LocalPaths::new(Path::new(WORKSPACE), Some(HOME));
-        assert_eq!(paths.hide("{home}/a {workspace}/b"), "{home}/a {workspace}/b");
-        assert_eq!(paths.show("{home}/a {workspace}/b"), "{home}/a {workspace}/b");
-    }
-
-    #[test]
-    fn every_string_of_a_value_is_changed() {
-        let value = json!({"a": ["x", 1, {"b": "x"}], "x": null});
-        let changed = map_strings(value, &|text| text.replace('x', "y"));
-        assert_eq!(changed, json!({"a": ["y", 1, {"b": "y"}], "y": null}));
+        assert_eq!(hide(&paths, "{home}/a {workspace}/b"), "{home}/a {workspace}/b");
+        assert_eq!(show(&paths, "{home}/a {workspace}/b"), "{home}/a {workspace}/b");
     }
 }
