@@ -53,14 +53,14 @@ impl AgentSkillFiles {
     /// Takes the open folders of these skills, each with its name and path. What is too long for the model is cut by `outputs`.
     ///
     /// # Errors
-    /// A folder that was not opened: that of a recorded skill.
+    /// [`SkillError::RecordedAgentSkill`] for one whose folder was not opened.
     pub fn open(
         skills: Vec<(String, PathBuf, Option<Arc<Dir>>)>,
         outputs: &Arc<Outputs>,
     ) -> Result<Arc<Self>, SkillError> {
         let open = |(name, folder, dir)| match dir {
             Some(dir) => Ok(OpenSkill { name, folder, dir }),
-            None => Err(SkillError::AgentSkill { path: folder, source: std::io::ErrorKind::NotFound.into() }),
+            None => Err(SkillError::RecordedAgentSkill { name }),
         };
         let skills = skills.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(Self { skills, outputs: Arc::clone(outputs) }))
@@ -273,5 +273,13 @@ mod tests {
             std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
             assert!(read(&skills, &json!({"skill": "owls", "path": "link"})).is_err());
         }
+    }
+
+    #[test]
+    fn a_skill_of_a_recording_is_named_where_its_files_are_wanted() {
+        let outputs = Outputs::new(1000);
+        let opened = AgentSkillFiles::open(vec![("owls".to_owned(), PathBuf::new(), None)], &outputs);
+        let error = opened.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("\"owls\""), "{error}");
     }
 }

@@ -74,6 +74,9 @@ pub enum SkillError {
     /// The folder of an Agent Skill cannot be opened.
     #[error("cannot open the skill's folder {}", path.display())]
     AgentSkill { path: PathBuf, source: io::Error },
+    /// An Agent Skill is to be read that is known from a recording alone.
+    #[error("the files of the Agent Skill {name:?} are not here: a recording has its name and description alone")]
+    RecordedAgentSkill { name: String },
     /// A child process could not be started.
     #[error("cannot start {program:?}")]
     Spawn { program: String, source: io::Error },
@@ -93,6 +96,9 @@ impl ErrorHint for SkillError {
         match self {
             Self::Workspace { .. } => Some("run in an existing directory that you may read".into()),
             Self::AgentSkill { .. } => Some("check that it is there and may be read".into()),
+            Self::RecordedAgentSkill { .. } => {
+                Some("replay its tools too, or give the job no recorded files (`recorded_context: None`)".into())
+            }
             Self::Spawn { .. } => Some("check that it is installed, executable and on PATH".into()),
             Self::NotContained { .. } => {
                 Some("choose a workspace below the home folder, or lift the containment (sandbox = \"off\")".into())

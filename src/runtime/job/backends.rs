@@ -164,7 +164,7 @@ impl JobBackends {
                     is_whole_replay: part.is_some(),
                     stops: stops.map(Arc::new),
                     had_died: stopped_part.is_some_and(|part| cassette.end(part) == Some(Status::Proceeding)),
-                    recorded_sandbox: start.as_ref().and_then(recorded_sandbox),
+                    recorded_sandbox: start.as_ref().map(|start| recorded_sandbox(start, file)).transpose()?.flatten(),
                     compared: start
                         .filter(|_| options.difference.is_some())
                         .map(|start| ComparedRecording { options: start.options, paths }),
@@ -243,9 +243,13 @@ fn connect(
     Ok((Arc::new(provider), fallbacks))
 }
 
-/// The containment that was in force when `start` was recorded.
-fn recorded_sandbox(start: &RecordedStart) -> Option<SandboxState> {
-    SandboxState::deserialize(start.options.get("sandbox")?).ok()
+/// The containment that was in force when `start` of the cassette `file` was recorded; none if that is not in it.
+///
+/// # Errors
+/// It is one that this version does not know: another in its place would give another job.
+fn recorded_sandbox(start: &RecordedStart, file: &Path) -> Result<Option<SandboxState>, ReplayError> {
+    let state = start.options.get("sandbox").map(SandboxState::deserialize).transpose();
+    state.map_err(|source| ReplayError::Options { path: file.to_owned(), source })
 }
 
 /// The paths that the cassette of a job does not have.
@@ -294,4 +298,23 @@ fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {
 async fn provider_name(options: &Options, http: &dyn Transport) -> Result<ProviderName, RunError> {
     let settings = &options.settings;
     Ok(find(settings.provider, &settings.provider_setting, &options.environment, http).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_recorded_containment_that_is_not_known_is_an_error_and_not_that_of_here() {
+        let start = |options: Value| -> RecordedStart {
+            serde_json::from_value(json!({"jobId": "j", "expert": "owl", "options": options})).unwrap()
+        };
+        let read = |options| recorded_sandbox(&start(options), Path::new("c.cassette"));
+        assert!(read(json!({})).unwrap().is_none());
+        let state = serde_json::to_value(containment::state(crate::sandbox::Sandbox::Off)).unwrap();
+        assert!(read(json!({"sandbox": state})).unwrap().is_some());
+        assert!(matches!(read(json!({"sandbox": 7})), Err(ReplayError::Options { .. })));
+    }
 }
