@@ -119,6 +119,7 @@ pub(super) enum Record {
     Exchange(Exchange),
     Tool(ToolExchange),
     Offer(RecordedOffer),
+    Change(RecordedChange),
     Permission(PermissionRecord),
     End(EndRecord),
 }
@@ -370,4 +371,15 @@ pub struct RecordedOffer {
     /// They are those of a lock, which a model may search. Absent in older cassettes, in which none did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_locked: bool,
+}
+
+/// The tools that the servers of an expert have offered since the middle of a Run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedChange {
+    pub run: RunId,
+    /// The requests that the Run had sent before.
+    #[serde(with = "crate::count::Count")]
+    pub behind: u64,
+    pub tools: Vec<ToolSpec>,
 }

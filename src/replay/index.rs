@@ -18,6 +18,7 @@ use super::stops::RunStops;
 use super::{CassetteHeader, ReplayError};
 use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
+use crate::id::RunId;
 use crate::tool::ToolCall;
 
 /// Most bytes of a line, which is in memory whole: an exchange with all its images stays well below.
@@ -33,6 +34,8 @@ pub struct Cassette {
     pub(super) tools: Vec<(Place, Digest)>,
     pub(super) offers: IndexMap<ExpertKey, Vec<Place>>,
     pub(super) decisions: Vec<(Place, Digest)>,
+    /// The changes of servers' tools, by Run and the number of its requests before.
+    pub(super) changes: HashMap<(RunId, u64), Vec<Place>>,
     /// The exchanges of all parts.
     pub(super) recorded_exchanges: u64,
     parts: Vec<Part>,
@@ -80,6 +83,7 @@ impl Cassette {
             tools: Vec::new(),
             offers: IndexMap::new(),
             decisions: Vec::new(),
+            changes: HashMap::new(),
             recorded_exchanges: 0,
             parts: Vec::new(),
             last_line: 0,
@@ -110,6 +114,9 @@ impl Cassette {
                 _ if !is_wanted => {}
                 Record::Tool(tool) => cassette.tools.push((place, digest_of(&tool.call))),
                 Record::Permission(record) => cassette.decisions.push((place, digest_of(&record.call))),
+                Record::Change(change) => {
+                    cassette.changes.entry((change.run, change.behind)).or_default().push(place);
+                }
                 Record::Offer(offer) => cassette.offers.entry(offer.expert).or_default().push(place),
             }
         }

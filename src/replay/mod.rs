@@ -30,6 +30,8 @@
 //! `["/delta/text",{…},["An"," owl"]]` is a run of events that differ in this string alone. Other text is a `body`, other
 //! bytes are a `bodyBase64`.
 //!
+//! A record `change` has the tools of a Run's servers that changed theirs behind so many of its requests.
+//!
 //! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]); those of a
 //! continuation from the time in its `start`. The record `permission` has a person's decision about a call.
 //!
@@ -63,7 +65,7 @@ use crate::hint::ErrorHint;
 use crate::id::{CheckpointId, JobId};
 
 pub use cassette::CassetteHeader;
-pub use cassette::{RecordedOffer, RecordedStart};
+pub use cassette::{RecordedChange, RecordedOffer, RecordedStart};
 pub use clock::CassetteClock;
 pub use index::Cassette;
 pub use play::{ReplayDecisions, ReplayDifference, ReplayTools, ReplayTransport};

@@ -22,13 +22,14 @@ use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
+use crate::id::RunId;
 use crate::json_text::change_strings;
 use crate::permission::CallDecision;
 use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// The records of a kind that were not used yet, by their digests.
 struct Unused {
@@ -289,13 +290,38 @@ pub struct ReplayTools {
     unused: Mutex<Unused>,
     /// The number of offers that were used, by expert.
     offered: Mutex<HashMap<ExpertKey, usize>>,
+    /// The number of changes that were used, by Run and the number of its requests before.
+    changed: Mutex<HashMap<(RunId, u64), usize>>,
 }
 
 impl ReplayTools {
     /// Answers from `cassette` for a job with these `paths`.
     pub fn new(cassette: Arc<Cassette>, paths: LocalPaths) -> Self {
         let unused = Mutex::new(Unused::new(&cassette.tools));
-        Self { cassette, paths, unused, offered: Mutex::default() }
+        Self { cassette, paths, unused, offered: Mutex::default(), changed: Mutex::default() }
+    }
+
+    /// The tools that the servers of `run` have had since it had sent so many requests, if they changed them then. Each change
+    /// is used once.
+    ///
+    /// # Errors
+    /// [`ReplayError::Mismatch`] when the record cannot be used.
+    pub fn change(&self, run: &RunId, behind: u64) -> Result<Option<Vec<ToolSpec>>, ReplayError> {
+        let key = (run.clone(), behind);
+        let Some(places) = self.cassette.changes.get(&key) else { return Ok(None) };
+        let place = {
+            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            let used = changed.entry(key).or_default();
+            let place = places.get(*used);
+            *used = used.saturating_add(1);
+            place.copied()
+        };
+        let Some(place) = place else { return Ok(None) };
+        let Record::Change(change) = self.cassette.record(place)? else { return Err(self.cassette.changed()) };
+        self.shown(&change.tools).map(Some).map_err(|error| {
+            let name = self.cassette.path.display();
+            ReplayError::Mismatch(format!("the changed tools of run {run} in cassette {name} cannot be used ({error})"))
+        })
     }
 
     /// The tools that the servers of `expert` offered, for one Run after the other; the last offer serves all further

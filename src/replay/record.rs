@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cassette::{
-    EndRecord, Exchange, MAX_HEADER, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedOffer,
-    RecordedRequest, RecordedResponse, RecordedStart, ToolExchange,
+    EndRecord, Exchange, MAX_HEADER, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedChange,
+    RecordedOffer, RecordedRequest, RecordedResponse, RecordedStart, ToolExchange,
 };
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
@@ -130,6 +130,11 @@ impl CassetteRecorder {
     /// [`CassetteRecorder::note_tool`].
     pub fn note_offer(&self, offer: RecordedOffer) {
         self.note(&Record::Offer(offer));
+    }
+
+    /// Records that the servers of a Run have other tools. A failure is handled as by [`CassetteRecorder::note_tool`].
+    pub fn note_change(&self, change: RecordedChange) {
+        self.note(&Record::Change(change));
     }
 
     /// Returns the first failure that could not be returned when it happened: a caller that dropped an answer cannot

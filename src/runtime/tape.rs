@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
+use crate::id::RunId;
 use crate::permission::CallDecision;
-use crate::replay::{CassetteRecorder, RecordedOffer, ReplayDecisions, ReplayError, ReplayTools, RunStops};
+use crate::replay::{
+    CassetteRecorder, RecordedChange, RecordedOffer, ReplayDecisions, ReplayError, ReplayTools, RunStops,
+};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -105,6 +108,23 @@ impl Tape {
     pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<RecordedOffer>, RunError> {
         let Some(answers) = self.answers() else { return Ok(None) };
         Ok(answers.tools.offer(expert)?)
+    }
+
+    /// The tools that the recorded servers of `run` have had since it had sent so many requests, if they changed them then.
+    ///
+    /// # Errors
+    /// The recording cannot be used.
+    pub fn recorded_change(&self, run: &RunId, behind: u64) -> Result<Option<Vec<ToolSpec>>, RunError> {
+        let Some(answers) = self.answers() else { return Ok(None) };
+        Ok(answers.tools.change(run, behind)?)
+    }
+
+    /// Records that the servers of `run` have other tools, behind so many of its requests. A failure is returned by
+    /// [`Tape::finish`].
+    pub fn record_change(&self, run: &RunId, behind: u64, tools: impl FnOnce() -> Vec<ToolSpec>) {
+        if let Self::Recording(recorder) = self {
+            recorder.note_change(RecordedChange { run: run.clone(), behind, tools: tools() });
+        }
     }
 
     /// Returns whether servers may be started.

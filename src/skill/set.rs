@@ -55,6 +55,11 @@ enum Source {
     Skill(Arc<dyn Skill>),
     /// Nothing here runs these.
     Declared(Vec<ToolSpec>),
+    /// Those of a recorded server, which may have changed them in the middle of a Run.
+    Recorded {
+        skill: String,
+        tools: Vec<ToolSpec>,
+    },
 }
 
 impl SkillSet {
@@ -67,6 +72,11 @@ impl SkillSet {
     /// Adds tools that nothing here runs; offered as those of [`SkillSet::add`].
     pub fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
         self.add_source(claim, Source::Declared(tools));
+    }
+
+    /// Adds the tools of a recorded server; offered as those of [`SkillSet::add`].
+    pub fn add_recorded(&mut self, skill: &str, tools: Vec<ToolSpec>, claim: NameClaim) {
+        self.add_source(claim, Source::Recorded { skill: skill.to_owned(), tools });
     }
 
     fn add_source(&mut self, claim: NameClaim, source: Source) {
@@ -84,6 +94,20 @@ impl SkillSet {
         if self.skills.iter().map(|skill| skill.tools_revision()).eq(self.revisions.iter().copied()) {
             return None;
         }
+        self.assign_anew()
+    }
+
+    /// Gives recorded servers the tools that they changed theirs to. `None` when no tool is another.
+    pub fn change_recorded(&mut self, now: &[ToolSpec]) -> Option<ToolsChange> {
+        for (_, source) in &mut self.sources {
+            if let Source::Recorded { skill, tools } = source {
+                *tools = now.iter().filter(|tool| tool.skill_name == *skill).cloned().collect();
+            }
+        }
+        self.assign_anew()
+    }
+
+    fn assign_anew(&mut self) -> Option<ToolsChange> {
         let tools = std::mem::take(&mut self.tools);
         let warnings = std::mem::take(&mut self.warnings);
         self.assign();
@@ -93,7 +117,7 @@ impl SkillSet {
         let of = |tools: &[ToolSpec], skill: &str| -> Vec<ToolSpec> {
             tools.iter().filter(|tool| tool.skill_name == skill).cloned().collect()
         };
-        let skills = self.skills.iter().map(|skill| skill.name());
+        let skills = self.sources.iter().filter_map(|(_, source)| source.skill());
         let changed = skills.filter(|skill| of(&tools, skill) != of(&self.tools, skill));
         Some(ToolsChange {
             skills: changed.map(str::to_owned).collect(),
@@ -230,7 +254,16 @@ impl Source {
     fn tools(&self) -> Vec<ToolSpec> {
         match self {
             Self::Skill(skill) => skill.tools(),
-            Self::Declared(tools) => tools.clone(),
+            Self::Declared(tools) | Self::Recorded { tools, .. } => tools.clone(),
+        }
+    }
+
+    /// The name of a skill whose tools may change.
+    fn skill(&self) -> Option<&str> {
+        match self {
+            Self::Skill(skill) => Some(skill.name()),
+            Self::Declared(_) => None,
+            Self::Recorded { skill, .. } => Some(skill),
         }
     }
 }

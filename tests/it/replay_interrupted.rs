@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::recovery::append;
 use crate::support::process::Running;
 use crate::support::signpost::Signpost;
+use crate::support::tool_server::{librarian, stdio_skill};
 use crate::support::{Answer, Gate, Provider, Test, call};
 
 /// Replays the recording twice where there is nothing else, and compares it with the configuration; `parts` is the number of
@@ -200,4 +201,33 @@ fn a_stopped_job_that_was_not_continued_stops_there_again() {
     let whole = fs::read_to_string(test.workspace().join("c.cassette")).unwrap();
     let ran = Test::new().file("c.cassette", whole).run(["replay", "c.cassette"]).assert_code(1);
     assert!(ran.stderr.contains("replayed: stoppedByCancellation, 2 steps"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_job_whose_server_had_changed_its_tools_before_it_was_stopped() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let (relisted, gate) = (Gate::new(), Gate::new());
+        let test = librarian(&stdio_skill("owls", ["rough", "list=growing", "relisted=relisted"])).may_leave_answers();
+        test.server().script([
+            Answer::calls([call("c1", "grow", json!({}))]),
+            Answer::calls([call("c2", "echo", json!({"text": "a"}))]).delay(&relisted),
+            // By the answer to this call, the list that came before it over the same pipe is known.
+            Answer::calls([call("c3", "echo", json!({"text": "b"}))]),
+            Answer::calls([call("c4", "grown", json!({"text": "c"}))]),
+            Answer::text("Never.").delay(&gate),
+        ]);
+        let sign = Signpost::at(&test.workspace(), "relisted");
+        let running = record(&test);
+        running.wait_for_request(2);
+        sign.wait();
+        relisted.open();
+        running.wait_for_request(5);
+        end(running, signal);
+        gate.open();
+        assert!(test.server().requests()[4].tools().contains(&"grown"));
+        resume(&test, [Answer::text("One.")]);
+        let whole = fs::read_to_string(test.workspace().join("c.cassette")).unwrap();
+        assert_eq!(whole.matches("{\"record\":\"change\"").count(), 1, "{whole}");
+        assert_replays(&test, 2, "One.");
+    }
 }

@@ -25,6 +25,7 @@ use crate::runtime::run::events::OpenText;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::summary::{self, SummaryPlan};
 use crate::runtime::run::window::{self, ModelLimits, PromptSize, WindowGauge};
+use crate::runtime::tools::open::server_tools;
 use crate::skill::SkillSet;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
@@ -38,8 +39,8 @@ pub struct ModelRequests<'a> {
     bounds: PromptBounds,
     /// The conversation as the latest request had it.
     encoded: EncodedConversation,
-    /// Set once a request has been sent, and a model has seen the tools.
-    has_sent: bool,
+    /// The requests that were sent in this process: with the first, a model has seen the tools.
+    sent: u64,
     /// The Run's charges before the request for which something is set aside.
     charged_before: Option<Charge>,
     /// Text of the latest answer, until the machine has decided what it is.
@@ -63,7 +64,7 @@ impl<'a> ModelRequests<'a> {
             bounds: PromptBounds::default(),
             encoded: EncodedConversation::default(),
             charged_before: None,
-            has_sent: false,
+            sent: 0,
             open_text: None,
         }
     }
@@ -149,7 +150,7 @@ impl<'a> ModelRequests<'a> {
         // A request that is made again is the same request, with the same tools.
         if after_ms == 0
             && machine.reserved().is_none()
-            && let Some(changed) = self.refresh_tools(skills)
+            && let Some(changed) = self.refresh_tools(skills)?
         {
             return Ok(changed);
         }
@@ -194,7 +195,7 @@ impl<'a> ModelRequests<'a> {
             native: native_tools(&context.expert),
             occasion: occasion(machine),
         };
-        self.has_sent = true;
+        self.sent = self.sent.saturating_add(1);
         let parameters = machine.parameters();
         let is_held = parameters.output_schema.is_some() || parameters.verify.is_some();
         let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor, is_held);
@@ -430,17 +431,34 @@ impl<'a> ModelRequests<'a> {
 
     /// The changes that servers made to their tools since the last request. Between two steps only: within one, the
     /// model's calls are of the tools that it was shown.
-    fn refresh_tools(&self, skills: &mut SkillSet) -> Option<Fact> {
-        let change = skills.refresh()?;
+    ///
+    /// # Errors
+    /// The recording of them cannot be used.
+    fn refresh_tools(&self, skills: &mut SkillSet) -> Result<Option<Fact>, RunError> {
+        let RunContext { expert, emitter, job, .. } = self.context;
+        let (tape, run) = (&job.backends.tape, &emitter.run_id);
+        let change = match tape.recorded_change(run, self.sent)? {
+            Some(mut now) => {
+                let admits = |tool: &ToolSpec| {
+                    expert.skills.get(&tool.skill_name).is_some_and(|spec| spec.common().admits(&tool.name))
+                };
+                now.retain(admits);
+                skills.change_recorded(&now)
+            }
+            None => skills.refresh(),
+        };
+        let Some(change) = change else { return Ok(None) };
+        let base_command = job.options.base_skill_command.as_deref();
+        tape.record_change(run, self.sent, || server_tools(expert, base_command, skills));
         // Before the first request a change is no news: some servers report one right after they have started.
-        let changed = change.skills.iter().filter(|_| self.has_sent);
+        let changed = change.skills.iter().filter(|_| self.sent > 0);
         let changed =
             changed.map(|skill| format!("skill {skill}: its tools have changed; this step goes on with the new ones"));
         for message in changed.chain(change.warnings) {
             self.context.emitter.emit(EventBody::RuntimeWarning { message });
         }
         let tools = skills.tools().iter().map(ToolSpec::route).collect();
-        Some(self.context.fact(FactBody::ToolsChanged { tools }))
+        Ok(Some(self.context.fact(FactBody::ToolsChanged { tools })))
     }
 
     /// The limits of the Run's model on the next request.

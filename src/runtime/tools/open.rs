@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::AgentSkill;
 use crate::config::lockfile::{self, Definition, DiscoveredTools, LockUse};
 use crate::event::ServerInfo;
-use crate::expert::{Expert, ExpertKey, SkillSpec, ToolSearch, VerifyCommand};
+use crate::expert::{Expert, ExpertKey, SkillCommon, SkillSpec, ToolSearch, VerifyCommand};
 use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
@@ -45,6 +45,8 @@ pub enum ToolSource<'a> {
     Lock(&'a LockedServers),
     /// These definitions: no server is started, ever.
     Definitions(&'a [ToolSpec]),
+    /// The same, of a recording, in which servers may have changed them.
+    Recorded(&'a [ToolSpec]),
 }
 
 /// Opens the tools of `expert` for a Run. With a lock that serves, no server is started before it is called; and none
@@ -83,7 +85,7 @@ pub async fn open_tools(
     };
     let source = match (&recorded, &lock.servers) {
         (Some(_), Some(lock)) if is_whole => ToolSource::Definitions(lock.tools()),
-        (Some(offer), _) => ToolSource::Definitions(&offer.tools),
+        (Some(offer), _) => ToolSource::Recorded(&offer.tools),
         (None, Some(lock)) if tape.replays_servers() => ToolSource::Definitions(lock.tools()),
         (None, Some(lock)) => ToolSource::Lock(lock),
         // An older cassette, which does not have their tools: the next request differs from the recorded one.
@@ -127,8 +129,14 @@ fn unmatched(expert: &Expert, skills: &SkillSet) -> Vec<String> {
     skills.skills().iter().filter_map(lines).flatten().collect()
 }
 
+/// The tools of a server's skill among `tools`, as it admits them.
+fn tools_of(skill: &SkillCommon, tools: &[ToolSpec]) -> Vec<ToolSpec> {
+    let is_of_it = |tool: &&ToolSpec| tool.skill_name == skill.name && skill.admits(&tool.name);
+    tools.iter().filter(is_of_it).cloned().collect()
+}
+
 /// The tools of those of `skills` that are servers.
-fn server_tools(expert: &Expert, base_command: Option<&[String]>, skills: &SkillSet) -> Vec<ToolSpec> {
+pub fn server_tools(expert: &Expert, base_command: Option<&[String]>, skills: &SkillSet) -> Vec<ToolSpec> {
     let is_server = |skill: &&Arc<dyn Skill>| {
         expert.skills.get(skill.name()).is_some_and(|spec| server_spec(spec, base_command).is_some())
     };
@@ -329,9 +337,10 @@ impl<'a> ToolsetBuilder<'a> {
                 ToolSource::Servers => servers.start(at, spec, &self.setup, notices),
                 ToolSource::Lock(lock) => servers.prepare(at, &spec, &self.setup, notices, lock)?,
                 ToolSource::Definitions(tools) => {
-                    let common = spec.common();
-                    let is_of_it = |tool: &&ToolSpec| tool.skill_name == common.name && common.admits(&tool.name);
-                    servers.declare(at, tools.iter().filter(is_of_it).cloned().collect());
+                    servers.put(at, OpenedServer::Declared(tools_of(spec.common(), tools)));
+                }
+                ToolSource::Recorded(tools) => {
+                    servers.put(at, OpenedServer::Recorded(tools_of(spec.common(), tools)));
                 }
             }
         }
@@ -371,6 +380,7 @@ impl<'a> ToolsetBuilder<'a> {
             OpenedServer::Skill(skill) => self.toolset.skills.add(skill, claim),
             OpenedServer::Missing(error) => self.toolset.missing.push(error),
             OpenedServer::Declared(tools) => self.declare(tools, claim),
+            OpenedServer::Recorded(tools) => self.toolset.skills.add_recorded(&spec.common().name, tools, claim),
         }
     }
 

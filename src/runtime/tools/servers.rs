@@ -76,6 +76,8 @@ pub enum OpenedServer {
     Missing(SkillError),
     /// Its tools alone: it is never started.
     Declared(Vec<ToolSpec>),
+    /// The same of one that was recorded.
+    Recorded(Vec<ToolSpec>),
 }
 
 /// Servers that are up, by their places among the skills.
@@ -117,9 +119,9 @@ impl Servers {
         Ok(())
     }
 
-    /// Declares the tools of a server that is never started.
-    pub fn declare(&mut self, at: usize, tools: Vec<ToolSpec>) {
-        self.opened.insert(at, OpenedServer::Declared(tools));
+    /// Puts the tools of a server that is never started in its place.
+    pub fn put(&mut self, at: usize, server: OpenedServer) {
+        self.opened.insert(at, server);
     }
 
     /// Waits for all of them. With the first failure that counts, or when `cancel` fires, everything is ended.
@@ -153,7 +155,7 @@ impl Servers {
 pub fn skills(servers: OpenedServers) -> impl Iterator<Item = Arc<McpSkill>> {
     servers.into_values().filter_map(|server| match server {
         OpenedServer::Skill(skill) => Some(skill),
-        OpenedServer::Missing(_) | OpenedServer::Declared(_) => None,
+        OpenedServer::Missing(_) | OpenedServer::Declared(_) | OpenedServer::Recorded(_) => None,
     })
 }
 
