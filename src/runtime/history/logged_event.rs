@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::checkpoint::Status;
-use crate::event::{Detail, Event, EventBody, Step};
+use crate::event::{Detail, Event, EventBody};
 use crate::id::{RunId, ToolCallId};
 use crate::message::Message;
 use crate::store::OriginalEvent;
@@ -105,7 +105,7 @@ impl<'a> LoggedEvent<'a> {
     /// The usage of the step that ends with it, if one does.
     pub fn step_usage(&self) -> Option<Usage> {
         match self.source {
-            EventOrigin::Derived(event, _) => step_of(&event.body).map(|step| step.usage),
+            EventOrigin::Derived(event, _) => event.body.step().map(|step| step.usage),
             EventOrigin::Stored(event) => serde_json::from_value(event.json.get("step")?.get("usage")?.clone()).ok(),
         }
     }
@@ -113,7 +113,7 @@ impl<'a> LoggedEvent<'a> {
     /// Returns whether a step ends with it.
     pub fn ends_step(&self) -> bool {
         match self.source {
-            EventOrigin::Derived(event, _) => step_of(&event.body).is_some(),
+            EventOrigin::Derived(event, _) => event.body.step().is_some(),
             EventOrigin::Stored(event) => event.json.get("step").is_some_and(Value::is_object),
         }
     }
@@ -168,17 +168,4 @@ impl<'a> LoggedEvent<'a> {
 
 fn object(json: Value) -> serde_json::Result<Map<String, Value>> {
     serde_json::from_value(json)
-}
-
-fn step_of(body: &EventBody) -> Option<&Step> {
-    match body {
-        EventBody::ContinueToNextStep { step, .. }
-        | EventBody::CompleteRun { step, .. }
-        | EventBody::StopRunByInteractiveTool { step, .. }
-        | EventBody::StopRunByDelegate { step, .. }
-        | EventBody::StopRunByExceededMaxSteps { step, .. }
-        | EventBody::StopRunByError { step, .. }
-        | EventBody::StopRunByCancellation { step, .. } => Some(step),
-        _ => None,
-    }
 }

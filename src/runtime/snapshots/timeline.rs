@@ -2,7 +2,6 @@
 //! the workspace, whichever of them is at work.
 
 use crate::checkpoint::CheckpointHead;
-use crate::event::{Event, EventBody, Step};
 use crate::expert::ExpertKey;
 use crate::fact::FactBody;
 use crate::id::{CheckpointId, JobId, RunId};
@@ -61,7 +60,11 @@ fn of_run(
         let (at, begins) = (fact.stamp.at, begin_of(&fact.body).cloned());
         let mut ended = Vec::new();
         let fed = feed(&mut state, fact, &mut log, &mut |events, save, _| {
-            let calls = events.iter().find_map(step_of).map(|step| step.tool_calls.clone()).unwrap_or_default();
+            let calls = events
+                .iter()
+                .find_map(|event| event.body.step())
+                .map(|step| step.tool_calls.clone())
+                .unwrap_or_default();
             ended.extend(save.and_then(|save| end_of(at, &save.head, calls)));
             false
         });
@@ -89,21 +92,6 @@ fn begin_of(fact: &FactBody) -> Option<&SnapshotId> {
     match fact {
         FactBody::Started { spec, .. } => spec.snapshot.as_ref(),
         FactBody::Resumed { resumption } => resumption.snapshot.as_ref(),
-        _ => None,
-    }
-}
-
-fn step_of(event: &Event) -> Option<&Step> {
-    match &event.body {
-        EventBody::ContinueToNextStep { step, .. }
-        | EventBody::CompleteRun { step, .. }
-        | EventBody::StopRunByInteractiveTool { step, .. }
-        | EventBody::StopRunByDelegate { step, .. }
-        | EventBody::StopRunByExceededMaxSteps { step, .. }
-        | EventBody::StopRunByError { step, .. }
-        | EventBody::StopRunByCancellation { step, .. }
-        | EventBody::StopRunByBudget { step, .. }
-        | EventBody::StopRunByVerification { step, .. } => Some(step),
         _ => None,
     }
 }
