@@ -20,7 +20,8 @@ pub struct RunStops {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStop {
-    /// The facts before the stop. A Run that had ended by itself never asks for another one.
+    /// The facts before the stop, without those of snapshots, which a replay does not take. A Run that had ended by itself
+    /// never asks for another one.
     #[serde(with = "crate::count::Count")]
     pub facts: u64,
     /// The facts up to the latest answer of its model.

@@ -68,6 +68,23 @@ fn a_job_that_was_stopped_while_it_waited_for_its_model() {
 }
 
 #[test]
+fn a_job_with_snapshots_that_its_replay_does_not_take() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let gate = Gate::new();
+        let waiting = [append("c1", "a"), append("c2", "b"), Answer::text("Never.").delay(&gate)];
+        let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers(waiting).may_leave_answers();
+        let test = test.env("PERSTACK_SNAPSHOT", "every");
+        let running = record(&test);
+        running.wait_for_request(3);
+        end(running, signal);
+        gate.open();
+        resume(&test, [append("c3", "c"), Answer::text("Three.")]);
+        assert_replays(&test, 2, "Three.");
+        test.run(["job", "verify", "nest", "--replay", "c.cassette"]).assert_code(0);
+    }
+}
+
+#[test]
 fn a_job_that_was_stopped_twice_and_begun_with_its_first_request() {
     let gate = Gate::new();
     let test = Test::with(Provider::Anthropic).file("owls.txt", "").may_leave_answers();

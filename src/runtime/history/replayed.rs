@@ -2,7 +2,7 @@
 //! it for a replay of the job's cassette.
 //!
 //! Facts are compared by what happened: the answers of models, the results of tools and people, the stops. Times, the
-//! configuration's digests and the servers' reports are not in a replay. Results that arrived side by side have no order.
+//! configuration's digests, the servers' reports and snapshots are not in a replay. Results that arrived side by side have no order.
 
 use std::path::{Path, PathBuf};
 
@@ -102,11 +102,11 @@ impl JobLog {
     }
 }
 
-/// The parts of a fact that a replay has as well; `None` for one that follows from a server alone.
+/// The parts of a fact that a replay has as well; `None` for one that follows from a server or the workspace alone.
 fn compared(fact: Fact, line: u64, paths: &LocalPaths) -> Option<Compared> {
     let kind = fact.body.kind().to_owned();
     let call = match &fact.body {
-        FactBody::ToolsChanged { .. } => return None,
+        FactBody::ToolsChanged { .. } | FactBody::SnapshotTaken { .. } => return None,
         FactBody::ToolReturned { result } => Some(result.id.clone()),
         _ => None,
     };
@@ -116,6 +116,7 @@ fn compared(fact: Fact, line: u64, paths: &LocalPaths) -> Option<Compared> {
         if let Some(Value::Object(fields)) = value.get_mut(begun) {
             // The tools at hand, digests and limits are the configuration's.
             fields.shift_remove("surroundings");
+            fields.shift_remove("snapshot");
         }
     }
     Some(Compared { line, kind, call, value: paths.hidden(value) })

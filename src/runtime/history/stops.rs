@@ -19,8 +19,10 @@ pub fn read_stops(store: &Store, job: &JobId) -> Result<(RunStops, u64), RunErro
         }
         let mut log = store.open_log(job, &run.id)?;
         let mut stop = RunStop { facts: 0, turn: 0, answered: Vec::new(), fact: None };
+        let mut facts = 0_u64;
         while let Some(fact) = log.next_fact()? {
-            let facts = log.position().facts;
+            // A replay takes no snapshots.
+            facts = facts.saturating_add(u64::from(!matches!(fact.body, FactBody::SnapshotTaken { .. })));
             match &fact.body {
                 FactBody::Generated { .. } => {
                     answers = answers.saturating_add(1);
@@ -34,7 +36,7 @@ pub fn read_stops(store: &Store, job: &JobId) -> Result<(RunStops, u64), RunErro
             stop.facts = if is_stop { facts.saturating_sub(1) } else { facts };
             stop.fact = is_stop.then(|| Box::new(fact));
         }
-        if log.position().facts > 0 {
+        if facts > 0 {
             stops.insert(run.id, stop);
         }
     }
