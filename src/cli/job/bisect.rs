@@ -12,11 +12,12 @@ use perstack::runtime::snapshots::bisect::{BisectEnd, BisectVerdict, FirstFailur
 use perstack::runtime::snapshots::stored::StoredSnapshots;
 use perstack::runtime::snapshots::timeline::SnapshotPoint;
 use perstack::snapshot::SnapshotId;
-use perstack::store::{Store, StoreError, short_id};
+use perstack::store::{Store, short_id};
 use perstack::workspace::{EntryKind, WorkspaceChange};
 use serde_json::{Value, json};
 
 use super::restore::options_of;
+use super::verify::open_log;
 use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
 use crate::cli::job_runner::{async_runtime, control_runtime};
@@ -75,7 +76,7 @@ pub fn run(args: &BisectArgs, process: &Process) -> Result<Exit, Failure> {
     }
     let options = options_of(&args.place, process, false)?;
     let store = Store::new(&options.storage);
-    let job = store.find_job_id(&args.job).or_else(|error| latest(&store, &args.job, error)).map_err(RunError::from)?;
+    let job = open_log(&options.storage, &args.job)?.id().clone();
     let folder = JobFolder::open(None)?;
     let copy = folder.path().join("workspace");
     let command = VerifyCommand { timeout_ms: args.time.ms(), ..VerifyCommand::new(args.test.clone()) };
@@ -132,18 +133,6 @@ pub fn run(args: &BisectArgs, process: &Process) -> Result<Exit, Failure> {
         return Err(if last.is_empty() { failure } else { failure.help(last) });
     }
     write(&end, &stored, form, process)
-}
-
-/// The newest job, by its word.
-fn latest(store: &Store, name: &str, error: StoreError) -> Result<perstack::id::JobId, StoreError> {
-    if name != "latest" {
-        return Err(error);
-    }
-    match store.find("latest")? {
-        perstack::store::Found::Run { job, .. } => Ok(job),
-        perstack::store::Found::Checkpoint(entry) => Ok(entry.job),
-        perstack::store::Found::File(_) => Err(error),
-    }
 }
 
 /// Prints the end of the search.

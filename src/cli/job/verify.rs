@@ -64,14 +64,19 @@ pub struct VerifyArgs {
     storage: Option<PathBuf>,
 }
 
+/// The record of the job `name`, which may be `latest`.
+pub fn open_log(storage: &Path, name: &str) -> Result<JobLog, Failure> {
+    let which = if name == "latest" { JobSelector::Latest } else { JobSelector::Named(name) };
+    history::open(storage, which)?.ok_or_else(|| {
+        let what = format!("there are no jobs in {}", storage.display());
+        Failure::usage(StoreError::NotFound { what, suggestion: None })
+    })
+}
+
 /// Runs the command.
 pub fn run(args: &VerifyArgs, process: &Process) -> Result<Exit, Failure> {
     let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
-    let which = if args.job == "latest" { JobSelector::Latest } else { JobSelector::Named(&args.job) };
-    let Some(log) = history::open(&storage, which)? else {
-        let what = format!("there are no jobs in {}", storage.display());
-        return Err(Failure::usage(StoreError::NotFound { what, suggestion: None }));
-    };
+    let log = open_log(&storage, &args.job)?;
     let mut verified = log.verify();
     if let Some(digest) = &args.digest
         && verified.faults.is_empty()

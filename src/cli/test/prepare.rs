@@ -84,22 +84,17 @@ pub fn live_jobs(
         return Err(named.wrong(&Failure::usage(refusal).help("read the commands of the cases, then use --trust")));
     }
     let closed = setup.closed_files();
-    let account = split.limits.are_reserved().then(|| {
+    let account = if split.limits.are_reserved() {
         // One of this invocation's own: the budget is for it.
         let stamp = SystemClock.stamp();
-        format!("test-{}-{:x}", stamp.at, stamp.seed).parse().ok().map(|id| split.account(id))
-    });
-    let storage = setup.storage.clone();
-    let mut maker = OptionsMaker {
-        args,
-        process,
-        place,
-        account: account.flatten(),
-        split,
-        trust,
-        cancel: cancel.clone(),
-        made: Vec::new(),
+        let id = format!("test-{}-{:x}", stamp.at, stamp.seed).parse().map_err(Failure::other)?;
+        Some(split.account(id))
+    } else {
+        None
     };
+    let storage = setup.storage.clone();
+    let mut maker =
+        OptionsMaker { args, process, place, account, split, trust, cancel: cancel.clone(), made: Vec::new() };
     let control = control_runtime()?;
     let empty = JobFolder::open(None)?;
     let mut jobs = Vec::new();

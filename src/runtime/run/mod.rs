@@ -97,8 +97,7 @@ pub async fn drive(
             Action::CallTools { calls: wanted, in_doubt } => {
                 // All that led to the calls is durable before one of them can have an effect.
                 recorder.flush().await?;
-                let facts = recorder.facts();
-                let is_made = |call: &ToolCall| stop.is_none_or(|stop| stop.has_answer(facts, &call.id));
+                let is_made = |call: &ToolCall| stop.is_none_or(|stop| stop.has_answer(recorder.facts(), &call.id));
                 // What a recording leaves open was never made here.
                 let in_doubt = in_doubt && !context.job.is_beyond;
                 calls.start(wanted.into_iter().filter(is_made).collect(), in_doubt, skills);
