@@ -9,6 +9,7 @@ mod collect;
 pub mod owner;
 mod programs;
 pub mod record;
+mod shown;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
