@@ -64,7 +64,7 @@ const SHARED_ENV: [&str; 5] = ["example", "sample", "template", "dist", "default
 pub(super) enum Exclusion {
     /// It is never part of it, and not mentioned.
     Never,
-    /// It belongs to the product as things are now, by another command not: its folder's list has it.
+    /// It belongs to the product now, and may not later, as a cassette that is being recorded: its folder's list names it.
     Own,
     /// It may hold secrets, which is mentioned.
     Secret,

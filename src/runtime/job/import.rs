@@ -1,5 +1,5 @@
-//! Checkpoint files from outside the storage: [`read_file`] reads one, [`import`] makes it a job of this storage. Called by [`resume_point`]
-//! before anything is started; the imported checkpoint is then resumed from like any other.
+//! Checkpoint files from outside the storage: [`read_file`] reads one, [`import`] makes it a job of this storage. Called by
+//! [`resume_point`] before anything is started; the imported checkpoint is then resumed from like any other.
 //!
 //! A file gives its conversation, its counters and its names. Experts, commands, addresses, budgets and the instruction
 //! are those of the caller's configuration, and calls that are open in it are never made: the imported checkpoint is

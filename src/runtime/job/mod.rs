@@ -128,7 +128,7 @@ impl NewJob {
     /// The job of `input`, with ids of now.
     ///
     /// # Errors
-    /// What keeps it from beginning: an unknown price beside a budget, a file of its instruction, an id that is taken.
+    /// It cannot begin: a price beside a budget is unknown, a file of its instruction cannot be read, or its id is taken.
     pub fn new(
         input: RunInput,
         expert: &Expert,
