@@ -108,7 +108,10 @@ struct Place {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Storage {
+    /// The folder; of an object store, its working copy, with the jobs that were last seen there.
     path: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     origin: PlaceOrigin,
     jobs: usize,
 }
@@ -225,6 +228,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
         workspace: Place { path: setup.workspace.clone(), origin: setup.workspace_origin },
         storage: Storage {
             path: setup.storage.clone(),
+            address: setup.remote.as_ref().map(|remote| remote.address().to_string()),
             origin: setup.storage_origin,
             jobs: Store::new(&setup.storage).job_ids().map_or(0, |jobs| jobs.len()),
         },

@@ -46,7 +46,7 @@ use super::failure::Failure;
 use super::owners::OwnerCheck;
 use super::places::{Places, ProjectNeed};
 use super::render::{Paint, visible_lines};
-use super::setup::{storage_folder, warn};
+use super::setup::{open_storage, warn};
 use super::{Exit, Process};
 
 const AFTER_HELP: &str = "\
@@ -201,7 +201,7 @@ impl LogArgs {
 
 /// Runs the command.
 pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.records.storage.as_deref(), &OwnerCheck::without_flag(process))?;
+    let opened = open_storage(process, args.records.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let places = args.way_places(process);
     let view = args.view();
     let is_direct =
@@ -211,14 +211,17 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let range = args.page.range()?;
     let last = number("--last", args.narrow.last.as_deref(), u64::MAX)?;
     let criteria = args.criteria(&page)?;
-    if matches!(view, LogView::Jobs | LogView::Recent) {
-        return list_jobs(args, view, (&storage, places), (criteria, range, last), page);
+    let is_list = matches!(view, LogView::Jobs | LogView::Recent);
+    opened.fetch(args.named().filter(|_| !is_list))?;
+    let storage = &opened.folder;
+    if is_list {
+        return list_jobs(args, view, (storage, places), (criteria, range, last), page);
     }
     let which = args.named().filter(|name| *name != "latest").map_or(JobSelector::Latest, JobSelector::Named);
-    let Some(record) = history::open(&storage, which)? else {
+    let Some(record) = history::open(storage, which)? else {
         let written = match form {
             Form::Text => page.line("No data found"),
-            Form::Json | Form::PrettyJson => json::write_nothing(&storage, form, &mut page),
+            Form::Json | Form::PrettyJson => json::write_nothing(storage, form, &mut page),
         };
         return page.close(written.map(|()| Exit::Completed));
     };
@@ -241,7 +244,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         count = Some(counted).filter(|_| !request.shows_summary);
     }
     let written = match (view, form) {
-        (LogView::Follow, _) => follow::write(&record, &request, form, &mut page, &mut problems)?,
+        (LogView::Follow, _) => follow::write(&record, &request, &opened, form, &mut page, &mut problems)?,
         (LogView::Overview, _) => overview::write_job(&record, &request, &mut page, &mut problems),
         (LogView::Steps, _) => step_text::write(&record, &request, &mut page, &mut problems),
         (_, Form::Text) => text::write(&record, &request, count, &mut page, &mut problems),

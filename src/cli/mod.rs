@@ -54,6 +54,7 @@ mod resume;
 mod run;
 mod schema;
 mod setup;
+mod storage;
 mod signals;
 #[cfg(feature = "telemetry")]
 mod telemetry;
@@ -61,6 +62,7 @@ mod test;
 mod text_diff;
 mod tool_names;
 mod user_folder;
+mod warning;
 mod trust;
 mod command_line;
 mod why;
@@ -104,6 +106,7 @@ Signals:
 Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
+  PERSTACK_LEASE       in an object store, how long a silent process keeps its job [default: 30s]
   PERSTACK_PROXY_URL   proxy for models and remote skills, unless --proxy is given
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY  proxies, where none is named for all
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive

@@ -38,7 +38,7 @@ pub struct PlaceArgs {
     /// Folder that experts work in [default: the configuration's, else the project's root]
     #[arg(long, value_name = "PATH")]
     pub workspace: Option<PathBuf>,
-    /// Folder that jobs are stored in [default: perstack in the project's root]
+    /// Folder that jobs are stored in, or `s3://BUCKET/PREFIX` [default: perstack in the project's root]
     #[arg(long, value_name = "PATH")]
     pub storage: Option<PathBuf>,
     /// HTTP(S) or SOCKS proxy for requests to models and remote skills

@@ -11,6 +11,7 @@ use super::Process;
 use super::failure::Failure;
 use super::options::PlaceArgs;
 use super::owners::OwnerCheck;
+use super::storage::{OpenStorage, StoragePlace};
 
 /// The folder in the root that holds `jobs/` (the original's).
 const DEFAULT_STORAGE: &str = "perstack";
@@ -111,24 +112,24 @@ impl Places {
         Ok((folder, PlaceOrigin::File))
     }
 
-    /// The folder that jobs are stored in, and its origin: named by a flag, else by the environment, else the default in
-    /// the root. Absolute.
+    /// The place that jobs are stored in, and its origin: named by a flag, else by the environment, else the default folder
+    /// in the root.
     ///
     /// # Errors
-    /// With the exit code for usage, when nothing names it and it is a link, which a downloaded folder may have brought
-    /// along, or belongs to another user.
+    /// With the exit code for usage, for an address that cannot be used, or when nothing names the folder and it is a link,
+    /// which a downloaded folder may have brought along, or belongs to another user.
     pub fn storage(
         &self,
         process: &Process,
         flag: Option<&Path>,
         owners: &OwnerCheck,
-    ) -> Result<(PathBuf, PlaceOrigin), Failure> {
+    ) -> Result<(StoragePlace, PlaceOrigin), Failure> {
         let variable = process.variable("PERSTACK_STORAGE").or_else(|| process.variable("PERSTACK_STORAGE_PATH"));
         if let Some(flag) = flag {
-            return Ok((process.folder.join(flag), PlaceOrigin::Flag));
+            return Ok((StoragePlace::named(flag, process)?, PlaceOrigin::Flag));
         }
         if let Some(variable) = variable {
-            return Ok((process.folder.join(variable), PlaceOrigin::Environment));
+            return Ok((StoragePlace::named(Path::new(variable), process)?, PlaceOrigin::Environment));
         }
         let folder = self.root.join(DEFAULT_STORAGE);
         if folder.is_symlink() {
@@ -140,7 +141,7 @@ impl Places {
             )));
         }
         owners.accept_path(&folder, "name it with --storage")?;
-        Ok((folder, self.root_origin()))
+        Ok((StoragePlace::Folder(folder), self.root_origin()))
     }
 
     /// The origin of what lies in the root for want of a name.
@@ -153,17 +154,34 @@ impl Places {
     }
 }
 
-/// The folder that jobs are stored in, for commands that read no configuration.
+/// The storage, for commands that read no configuration. That of an object store is not brought up yet.
 ///
 /// # Errors
-/// As [`Places::storage`].
-pub fn storage_folder(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<PathBuf, Failure> {
+/// As [`Places::storage`] and [`StoragePlace::open`].
+pub fn open_storage(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<OpenStorage, Failure> {
     let mut places = Places::find(process, None, ProjectNeed::IfFound)?;
     // A file that another user has put above this folder makes no project of it.
     if places.config.as_ref().is_some_and(|path| !owners.trusts_path(path)) {
         places.root.clone_from(&process.folder);
     }
-    Ok(places.storage(process, flag, owners)?.0)
+    let environment = config::environment(process.variables.clone(), &process.folder, &[]).map_err(Failure::usage)?;
+    let proxy = environment.users("PERSTACK_PROXY_URL").map(str::to_owned);
+    places.storage(process, flag, owners)?.0.open(process, &environment, proxy.as_deref())
+}
+
+/// The storage's folder, for commands that read the job `name`, or all, and no configuration.
+///
+/// # Errors
+/// As [`open_storage`] and [`OpenStorage::fetch`].
+pub fn storage_folder(
+    process: &Process,
+    flag: Option<&Path>,
+    name: Option<&str>,
+    owners: &OwnerCheck,
+) -> Result<PathBuf, Failure> {
+    let storage = open_storage(process, flag, owners)?;
+    storage.fetch(name)?;
+    Ok(storage.folder)
 }
 
 fn real_folder(path: &Path, subject: &str) -> Result<PathBuf, Failure> {
@@ -192,6 +210,7 @@ mod tests {
                 let process = process(folder, pairs);
                 places.storage(&process, flag.map(Path::new), &OwnerCheck::new(&process, false)).unwrap()
             };
+            let StoragePlace::Folder(folder) = folder else { panic!("an address") };
             (folder.display().to_string(), origin)
         };
         let place = |folder: &str, origin| (folder.to_owned(), origin);
@@ -221,7 +240,7 @@ mod tests {
         assert_eq!(find(&[("PERSTACK_CONFIG", "../perstack.toml")], None), expected);
         let process = process(&below, &[]);
         let storage = expected.storage(&process, None, &OwnerCheck::new(&process, false)).unwrap();
-        assert_eq!(storage, (below.join(DEFAULT_STORAGE), PlaceOrigin::BuiltIn));
+        assert_eq!(storage, (StoragePlace::Folder(below.join(DEFAULT_STORAGE)), PlaceOrigin::BuiltIn));
         let workspace = expected.workspace(&process, &PlaceArgs::default(), None).unwrap();
         assert_eq!(workspace, (below, PlaceOrigin::BuiltIn));
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use perstack::checkpoint::CheckpointHead;
 use perstack::expert::{InteractiveTool, SkillSpec};
 use perstack::runtime::Options;
-use perstack::store::Store;
 use perstack::tool::ToolCall;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -66,7 +65,7 @@ impl Questions {
     fn tool(&self, head: &CheckpointHead, call: &ToolCall) -> Option<InteractiveTool> {
         let key = &head.expert.key;
         let kept = || {
-            let setting = Store::new(&self.options.storage).setting(&head.job_id, &head.run_id).ok()?;
+            let setting = self.options.store().setting(&head.job_id, &head.run_id).ok()?;
             setting.experts.into_values().find(|expert| expert.key == *key)
         };
         let expert = self.options.experts.get(key).ok().cloned().or_else(kept)?;

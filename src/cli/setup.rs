@@ -3,7 +3,6 @@
 
 mod folder_files;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +23,7 @@ use perstack::sandbox::Sandbox;
 use perstack::skill::base::OffLimits;
 use perstack::skill::process::KernelAbility;
 use perstack::snapshot::SnapshotMode;
+use perstack::store::remote::RemoteStorage;
 use tokio_util::sync::CancellationToken;
 
 use self::folder_files::{add_folder_files, folder_files, off_limits};
@@ -33,9 +33,10 @@ use super::failure::Failure;
 use super::options::{ModelArgs, PlaceArgs};
 use super::owners::OwnerCheck;
 use super::places::{PlaceOrigin, Places};
-pub use super::places::{ProjectNeed, storage_folder};
-use super::render::{Paint, visible};
+pub use super::places::{ProjectNeed, open_storage, storage_folder};
+use super::storage::OpenStorage;
 use super::user_folder::{catalogue, user_folder};
+pub use super::warning::warn;
 
 /// The name of an expert that the command line defines.
 const OWN_EXPERT: &str = "assistant";
@@ -66,6 +67,8 @@ pub struct Setup {
     pub workspace_origin: PlaceOrigin,
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
+    /// The storage in an object store, whose working copy the folder is then.
+    pub remote: Option<RemoteStorage>,
     pub storage_origin: PlaceOrigin,
     /// The files of this job's configuration and keys, which the file tools refuse.
     off_limits: OffLimits,
@@ -158,9 +161,10 @@ impl Setup {
         let looser_budgets = looser_budgets.unwrap_or_default();
         let (workspace, workspace_origin) = places.workspace(process, place, project.as_ref())?;
         let off_limits = off_limits(process, place, &places, project.as_ref(), &workspace);
-        let (storage, storage_origin) = places.storage(process, place.storage.as_deref(), &owners)?;
+        let (storage_place, storage_origin) = places.storage(process, place.storage.as_deref(), &owners)?;
         // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
+        let storage = storage_place.open(process, &environment, proxy.as_deref())?;
         Ok(Self {
             project,
             environment,
@@ -171,7 +175,8 @@ impl Setup {
             places,
             workspace,
             workspace_origin,
-            storage,
+            storage: storage.folder,
+            remote: storage.remote,
             storage_origin,
             missing_env_files: missing_env_files.collect(),
             env_files,
@@ -229,6 +234,14 @@ impl Setup {
             (FolderTrust::Untrusted, None) => {}
         }
         self
+    }
+
+    /// Brings the working copy up for a command that reads the job `name`; does nothing for a storage that is a folder.
+    ///
+    /// # Errors
+    /// As [`OpenStorage::fetch`].
+    pub fn fetch(&self, name: &str) -> Result<(), Failure> {
+        OpenStorage { folder: self.storage.clone(), remote: self.remote.clone() }.fetch(Some(name))
     }
 
     /// Takes the moments for snapshots that a flag names.
@@ -424,6 +437,7 @@ impl Setup {
             recorded_context: None,
             user_skills: self.user_skills,
             storage: self.storage,
+            remote: self.remote,
             off_limits: self.off_limits,
             proxy: self.proxy,
             logins: self.logins,
@@ -455,15 +469,6 @@ fn user_skills(process: &Process, user_folder: Option<&Path>) -> Vec<PathBuf> {
     let home = process.variable("HOME").map(|home| process.folder.join(home));
     let shared = home.into_iter().flat_map(|home| [".agents/skills", ".claude/skills"].map(|folder| home.join(folder)));
     own.into_iter().chain(shared).collect()
-}
-
-/// Writes a warning to stderr, unless `quiet`.
-pub fn warn(process: &Process, quiet: bool, warning: &str) {
-    if !quiet {
-        let paint = Paint::of_stderr(process);
-        // With stderr closed there is no place left to report to.
-        let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
-    }
 }
 
 /// Reads the project, and accepts its files unless they are another user's and nothing names them.

@@ -9,6 +9,8 @@ pub mod history;
 mod job;
 mod job_result;
 mod joined_deltas;
+#[cfg(feature = "s3")]
+pub mod object_store;
 mod options;
 mod recorded_job;
 mod run;

@@ -31,6 +31,8 @@ use crate::setting::ProviderName;
 use crate::skill::base::OffLimits;
 use crate::skill::contain::Learning;
 use crate::skill::mcp::AskPerson;
+use crate::store::Store;
+use crate::store::remote::RemoteStorage;
 use crate::usage::Usage;
 
 /// This runtime's version.
@@ -55,8 +57,10 @@ pub struct Options {
     pub recorded_context: Option<Arc<IndexMap<ExpertKey, ExpertFiles>>>,
     /// The user's own folders of Agent Skills, looked into behind those of the project.
     pub user_skills: Vec<PathBuf>,
-    /// The folder that holds `jobs/`.
+    /// The folder that holds `jobs/`; of a storage in an object store, its working copy.
     pub storage: PathBuf,
+    /// The storage in an object store, if it is in one.
+    pub remote: Option<RemoteStorage>,
     /// Files and folders that the file tools refuse, besides the storage and the cassette.
     pub off_limits: OffLimits,
     /// An HTTP(S) or SOCKS proxy for requests to models and remote skills; overrides the usual variables.
@@ -113,6 +117,7 @@ impl Options {
             base_skill_command: None,
             environment: Environment::default(),
             storage: workspace.join("perstack"),
+            remote: None,
             root: workspace.clone(),
             context_folders: Vec::new(),
             recorded_context: None,
@@ -161,6 +166,11 @@ impl Options {
             self.environment.set(variable, key);
         }
         self
+    }
+
+    /// The storage that jobs are in.
+    pub fn store(&self) -> Store {
+        Store::at(&self.storage, self.remote.as_ref())
     }
 
     /// The secrets of a session with these options: what is secret for one skill is secret for all, and for every output.

@@ -2,11 +2,11 @@
 //! what is granted; every change goes through [`Store::change_account`], one process after the other.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, atomic, door, snapshot};
+use super::atomic::FileLock;
+use super::{Store, StoreError, atomic, snapshot};
 use crate::budget::{Budgets, Charge};
 use crate::checkpoint::FORMAT_VERSION;
 use crate::id::{AccountId, JobId, RunId};
@@ -89,9 +89,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         atomic::create_folder(&self.layout.accounts())?;
         let path = self.layout.account_lock(account);
-        let file = door::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
-        file.lock().map_err(StoreError::io("lock", &path))?;
-        let _lock = Unlocking(file);
+        let _lock = FileLock::wait(&path)?;
         let before = self.account(account)?;
         let mut record = before.clone().unwrap_or_default();
         let done = change(&mut record);
@@ -99,16 +97,6 @@ impl Store {
             atomic::write_json(&self.layout.account(account), &record)?;
         }
         Ok(done)
-    }
-}
-
-/// A lock that is released explicitly: a child between fork and exec has a copy of the descriptor.
-struct Unlocking(File);
-
-impl Drop for Unlocking {
-    fn drop(&mut self) {
-        // When this fails, closing the last copy releases it.
-        let _ = self.0.unlock();
     }
 }
 

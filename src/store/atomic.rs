@@ -142,6 +142,26 @@ impl FileIdentity {
     }
 }
 
+/// A lock on a file that is waited for. It is released explicitly: a child between fork and exec has a copy of the
+/// descriptor.
+pub struct FileLock(File);
+
+impl FileLock {
+    /// Waits for the lock on the file at `path`, which is created when it does not exist.
+    pub fn wait(path: &Path) -> Result<Self, StoreError> {
+        let file = door::open_to_lock(path).map_err(StoreError::io("open", path))?;
+        file.lock().map_err(StoreError::io("lock", path))?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // When this fails, closing the last copy releases it.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Cuts `file` to its first `len` bytes.
 pub fn truncate(file: &File, path: &Path, len: u64) -> Result<(), StoreError> {
     door::truncate(file, path, len).map_err(StoreError::io("truncate", path))

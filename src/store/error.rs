@@ -89,6 +89,24 @@ pub enum StoreError {
     /// A file of the storage with a second name, under which a write would change it too.
     #[error("{} has another name (a hard link), and would be changed there too", path.display())]
     HardLink { path: PathBuf },
+    /// The object store did not do what was asked of it; the cause is `source()`.
+    #[error("{what}")]
+    Remote { what: String, source: Box<dyn std::error::Error + Send + Sync> },
+    /// An object has other contents than it should have.
+    #[error("{object} in the object store is damaged: {what}")]
+    RemoteDamaged { object: String, what: String },
+    /// An object store that would let two processes write to one job.
+    #[error("{address} cannot keep jobs: {what}")]
+    RemoteUnfit { address: String, what: String },
+    /// A process on another machine works on the job.
+    #[error("job {job} is being worked on by {worker}")]
+    LockedElsewhere { job: JobId, worker: String },
+    /// Another process has taken the job, or may have: this one was silent for too long.
+    #[error("job {job} is no longer this process's: it was silent for longer than its lease")]
+    Fenced { job: JobId },
+    /// Something that a storage in an object store cannot do.
+    #[error("{what} is not possible in an object store")]
+    NotRemote { what: &'static str },
     /// An earlier write to the log failed, so nothing may be written behind the hole.
     #[error("{} takes no more facts after a failed write", path.display())]
     Poisoned { path: PathBuf },
@@ -97,7 +115,7 @@ pub enum StoreError {
 impl StoreError {
     /// Returns whether another process holds the job.
     pub fn is_locked(&self) -> bool {
-        matches!(self, Self::Locked { .. })
+        matches!(self, Self::Locked { .. } | Self::LockedElsewhere { .. })
     }
 
     /// Returns whether the requested file or id does not exist.
@@ -158,7 +176,16 @@ impl ErrorHint for StoreError {
             Self::UnknownFact { .. } => "continue with that newer perstack",
             Self::OtherBatch { .. } => "give this one a name of its own",
             Self::AccountWithoutLimits { .. } => "give it a limit of cost or of tokens (maxCost, maxTokens)",
-            Self::BatchLocked { .. } | Self::Locked { .. } => "wait for it to end, or stop it",
+            Self::BatchLocked { .. } | Self::Locked { .. } | Self::LockedElsewhere { .. } => {
+                "wait for it to end, or stop it"
+            }
+            Self::Remote { .. } => "check the address, the AWS_… variables and the network, then resume",
+            Self::RemoteDamaged { .. } => "bring the object back, from a version that the store may have kept",
+            Self::RemoteUnfit { .. } => "use a store with conditional puts, or a folder",
+            Self::Fenced { .. } => {
+                "nothing of it is recorded from here on; `perstack log` shows what is, `perstack resume` goes on"
+            }
+            Self::NotRemote { .. } => "use a folder as storage for it",
             Self::JobExists { .. } => "resume it, or choose another id",
             Self::RunExists { .. } => "open it instead",
             Self::NotFound { suggestion, .. } => return suggestion.as_deref().map(Cow::Borrowed),

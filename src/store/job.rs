@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::atomic::FileIdentity;
 use super::log::LogFlush;
+use super::remote::{RemoteJob, RemoteStorage};
 use super::unsynced::Unsynced;
 use super::{
     Chain, CheckpointEntry, Layout, LogPosition, LogWriter, Store, StoreError, StoredCheckpoint, atomic, door, seal,
@@ -28,16 +29,23 @@ use crate::setting::RunSetting;
 pub struct JobStore {
     layout: Layout,
     id: JobId,
-    lock: Arc<StoreLock>,
+    held: Arc<HeldJob>,
     unsynced: Arc<Mutex<Unsynced>>,
 }
 
+/// The hold on a job that keeps others from it.
+struct HeldJob {
+    /// In an object store, from other machines. Let go of before the lock.
+    remote: Option<Arc<RemoteJob>>,
+    _lock: StoreLock,
+}
+
 impl JobStore {
-    pub(super) fn create(layout: Layout, job: &Job) -> Result<Self, StoreError> {
+    pub(super) fn create(layout: Layout, job: &Job, remote: Option<&RemoteStorage>) -> Result<Self, StoreError> {
         let mut unsynced = Unsynced::default();
         create_storage(layout.root(), &mut unsynced)?;
         atomic::create_folder(&layout.job(&job.id))?;
-        let store = Self::new(layout, &job.id, unsynced)?;
+        let store = Self::new(layout, &job.id, unsynced, remote)?;
         if store.storage().is_replaced(job)? {
             atomic::remove_folder(&store.layout.runs(&job.id))?;
         }
@@ -45,13 +53,19 @@ impl JobStore {
         Ok(store)
     }
 
-    pub(super) fn open(layout: Layout, job: &JobId) -> Result<Self, StoreError> {
-        Self::new(layout, job, Unsynced::default())
+    pub(super) fn open(layout: Layout, job: &JobId, remote: Option<&RemoteStorage>) -> Result<Self, StoreError> {
+        Self::new(layout, job, Unsynced::default(), remote)
     }
 
     /// Takes the job's lock. Any of the folders may be new, also of a process that died before it synced their names.
-    fn new(layout: Layout, job: &JobId, mut unsynced: Unsynced) -> Result<Self, StoreError> {
+    fn new(
+        layout: Layout,
+        job: &JobId,
+        mut unsynced: Unsynced,
+        remote: Option<&RemoteStorage>,
+    ) -> Result<Self, StoreError> {
         let lock = StoreLock::take(&layout, job)?;
+        let remote = remote.map(|remote| remote.own(job)).transpose()?;
         for folder in [layout.job(job), layout.jobs(), layout.root().to_owned()] {
             unsynced.add_folder(&folder);
         }
@@ -59,13 +73,37 @@ impl JobStore {
         if let Some(parent) = layout.root().parent() {
             unsynced.add_folder_around(parent);
         }
-        Ok(Self { layout, id: job.clone(), lock, unsynced: Arc::new(Mutex::new(unsynced)) })
+        let held = Arc::new(HeldJob { remote, _lock: lock });
+        Ok(Self { layout, id: job.clone(), held, unsynced: Arc::new(Mutex::new(unsynced)) })
+    }
+
+    /// The job in the object store, if it is in one.
+    pub(super) fn remote(&self) -> Option<&Arc<RemoteJob>> {
+        self.held.remote.as_ref()
+    }
+
+    /// Has `callback` called when the job is about to be another process's, as only one in an object store can be: what was
+    /// started must end then.
+    pub fn when_lost(&self, callback: impl FnOnce() + Send + 'static) {
+        if let Some(remote) = self.remote() {
+            remote.when_lost(callback);
+        }
+    }
+
+    /// Replaces a file of the job; durable on return.
+    fn replace(&self, path: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
+        atomic::write(path, &bytes)?;
+        hand_over(self.remote(), path, bytes)
     }
 
     /// Writes a file that a job or a Run begins with. Durable with the next flush of one of the job's Runs.
     fn begin_file<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), StoreError> {
-        let file = atomic::write_unsynced(path, &seal::sealed(path, value)?)?;
+        let bytes = seal::sealed(path, value)?;
+        let file = atomic::write_unsynced(path, &bytes)?;
         lock(&self.unsynced).add_file(file, path);
+        if let Some(remote) = self.remote() {
+            remote.note(path, bytes);
+        }
         Ok(())
     }
 
@@ -76,7 +114,7 @@ impl JobStore {
 
     /// The storage that the job is in, to read from.
     pub fn storage(&self) -> Store {
-        Store { layout: self.layout.clone() }
+        Store { layout: self.layout.clone(), remote: None }
     }
 
     /// Replaces `job.json`; durable on return.
@@ -85,7 +123,7 @@ impl JobStore {
     /// The system's error.
     pub fn write_job(&self, job: &Job) -> Result<(), StoreError> {
         let path = self.layout.job_file(&self.id);
-        atomic::write(&path, &seal::sealed(&path, job)?)
+        self.replace(&path, seal::sealed(&path, job)?)
     }
 
     /// Makes the checkpoint of a Run that stopped, and is to be continued from elsewhere too, hold everything; does
@@ -102,7 +140,7 @@ impl JobStore {
         }
         let setting = self.storage().setting(&self.id, &head.run_id).ok();
         let log = stored.and_then(|stored| stored.position().cloned());
-        atomic::write(&path, &snapshot::whole(&path, head, messages, log, setting.as_ref())?)
+        self.replace(&path, snapshot::whole(&path, head, messages, log, setting.as_ref())?)
     }
 
     /// Starts a Run: its folder, `run-setting.json` and an empty log. Leftovers of an earlier attempt that recorded no
@@ -155,9 +193,16 @@ impl JobStore {
             run: run.clone(),
             log,
             unsynced: Arc::clone(&self.unsynced),
-            lock: Arc::clone(&self.lock),
+            held: Arc::clone(&self.held),
         }
     }
+}
+
+/// Hands a file that was written over to the object store, if the job is in one.
+fn hand_over(remote: Option<&Arc<RemoteJob>>, path: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
+    let Some(remote) = remote else { return Ok(()) };
+    remote.note(path, bytes);
+    remote.commit()
 }
 
 /// A Run that is being written.
@@ -168,7 +213,7 @@ pub struct RunStore {
     log: LogWriter,
     unsynced: Arc<Mutex<Unsynced>>,
     /// Held, so that the job stays locked as long as one of its Runs can write.
-    lock: Arc<StoreLock>,
+    held: Arc<HeldJob>,
 }
 
 /// A wait for the disk, made ready by a Run and performed by any thread.
@@ -177,6 +222,8 @@ pub struct Flush {
     unsynced: Arc<Mutex<Unsynced>>,
     /// A checkpoint to be written behind it.
     checkpoint: Option<(PathBuf, Vec<u8>)>,
+    /// The job in the object store, which all of it is handed over to then.
+    remote: Option<Arc<RemoteJob>>,
 }
 
 impl Flush {
@@ -188,7 +235,15 @@ impl Flush {
     pub fn perform(self) -> Result<(), StoreError> {
         lock(&self.unsynced).sync()?;
         self.log.flush()?;
-        self.checkpoint.map_or(Ok(()), |(path, bytes)| atomic::write(&path, &bytes))
+        if let Some((path, bytes)) = &self.checkpoint {
+            atomic::write(path, bytes)?;
+        }
+        let Some(remote) = self.remote else { return Ok(()) };
+        remote.note_log(self.log.path(), self.log.bytes());
+        if let Some((path, bytes)) = self.checkpoint {
+            remote.note(&path, bytes);
+        }
+        remote.commit()
     }
 }
 
@@ -198,10 +253,11 @@ impl RunStore {
         &self.run
     }
 
-    /// Returns whether no other Run of the job is being written by this process, which could be kept waiting.
+    /// Returns whether a flush keeps nobody waiting for long: no other Run of the job is being written by this process, and
+    /// there is only a disk to wait for.
     pub fn is_alone(&self) -> bool {
         // One is the job's.
-        Arc::strong_count(&self.lock) <= 2
+        self.held.remote.is_none() && Arc::strong_count(&self.held) <= 2
     }
 
     /// Appends a fact to the log: it survives this process from here on, and a power cut after the next flush.
@@ -214,7 +270,12 @@ impl RunStore {
 
     /// The flush after which all facts appended so far are durable, and the Run's folder and the job's files with them.
     pub fn flush(&self) -> Flush {
-        Flush { log: self.log.flush_point(), unsynced: Arc::clone(&self.unsynced), checkpoint: None }
+        Flush {
+            log: self.log.flush_point(),
+            unsynced: Arc::clone(&self.unsynced),
+            checkpoint: None,
+            remote: self.held.remote.clone(),
+        }
     }
 
     /// The error of a flush whose thread ended without a result.
@@ -287,7 +348,9 @@ impl RunStore {
     /// The system's error.
     pub fn write_setting(&self, setting: &RunSetting) -> Result<(), StoreError> {
         let path = self.layout.setting(&self.job, &self.run);
-        atomic::write(&path, &seal::sealed(&path, setting)?)
+        let bytes = seal::sealed(&path, setting)?;
+        atomic::write(&path, &bytes)?;
+        hand_over(self.held.remote.as_ref(), &path, bytes)
     }
 }
 
@@ -323,11 +386,11 @@ impl Drop for StoreLock {
 }
 
 impl StoreLock {
-    fn take(layout: &Layout, job: &JobId) -> Result<Arc<Self>, StoreError> {
+    fn take(layout: &Layout, job: &JobId) -> Result<Self, StoreError> {
         let path = layout.lock(job);
         let lock = Self::take_at(path, |pid| StoreError::Locked { job: job.clone(), pid });
         // The job may have been removed in between: a lock in a folder that is gone keeps nobody out.
-        lock.map(Arc::new).map_err(|error| match error {
+        lock.map_err(|error| match error {
             StoreError::Displaced { .. } => {
                 StoreError::NotFound { what: format!("job {job} was removed just now"), suggestion: None }
             }

@@ -161,6 +161,16 @@ pub struct LogFlush {
 }
 
 impl LogFlush {
+    /// The log.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes before the point.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Waits until all before the point is durable, and checks that the log is still where it was.
     ///
     /// # Errors

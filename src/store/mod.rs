@@ -15,6 +15,8 @@
 //! batches/{batch}.json, .lock              many inputs, a job for each
 //! ```
 //!
+//! A storage in an object store has such a folder on each machine, as a copy of it to work in ([`remote`]).
+//!
 //! Writing takes the job's lock ([`JobStore`]); reading ([`Store`]) takes none and may happen beside a writer. Facts
 //! are stored and read, never interpreted: their meaning is left to the machine, the time of writing to the runtime.
 
@@ -40,6 +42,7 @@ mod no_links;
 mod objects;
 mod order;
 mod original;
+pub mod remote;
 mod remove;
 mod seal;
 mod snapshot;
@@ -80,18 +83,38 @@ use crate::fact::Fact;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
 use crate::setting::RunSetting;
+use remote::RemoteStorage;
 
-/// One storage folder.
+/// One storage folder; of a storage in an object store, its working copy.
 #[derive(Debug, Clone)]
 pub struct Store {
     layout: Layout,
+    /// The object store that counts in the folder's place. Reading is the folder's, which is brought up before.
+    remote: Option<RemoteStorage>,
 }
 
 impl Store {
     /// The storage in `root`, the folder that holds `jobs/`. It is created with the first job. `root` itself may be
     /// reached through links; nothing below it may be one.
     pub fn new(root: &Path) -> Self {
-        Self { layout: Layout::new(&no_links::real_root(root)) }
+        Self { layout: Layout::new(&no_links::real_root(root)), remote: None }
+    }
+
+    /// The storage in an object store, or in the folder `root`.
+    pub fn at(root: &Path, remote: Option<&RemoteStorage>) -> Self {
+        Self { remote: remote.cloned(), ..Self::new(remote.map_or(root, RemoteStorage::folder)) }
+    }
+
+    /// Brings the working copy of an object store up: one job, or all; does nothing for a storage that is a folder.
+    ///
+    /// # Errors
+    /// The object store cannot be asked, what it has is damaged, or the folder cannot be written.
+    pub fn fetch(&self, job: Option<&JobId>) -> Result<(), StoreError> {
+        match (&self.remote, job) {
+            (Some(remote), Some(job)) => remote.fetch_job(job),
+            (Some(remote), None) => remote.fetch(),
+            (None, _) => Ok(()),
+        }
     }
 
     /// The names of files and folders.
@@ -104,7 +127,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::JobExists`], [`StoreError::Locked`] or the system's error.
     pub fn create_job(&self, job: &Job) -> Result<JobStore, StoreError> {
-        JobStore::create(self.layout.clone(), job)
+        if let Some(remote) = &self.remote {
+            // Before its owner is waited for: it is not taken from that one.
+            remote.fetch_job(&job.id)?;
+            self.is_replaced(job)?;
+        }
+        JobStore::create(self.layout.clone(), job, self.remote.as_ref())
     }
 
     /// Takes the lock of a job, to continue it.
@@ -112,10 +140,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Locked`] or the system's error.
     pub fn open_job(&self, job: &JobId) -> Result<JobStore, StoreError> {
+        if let Some(remote) = self.remote.as_ref().filter(|_| !self.layout.job(job).exists()) {
+            remote.fetch_job(job)?;
+        }
         if !atomic::is_folder(&self.layout.job(job))? {
             return Err(self.not_found(format!("there is no job {job} in {}", self.layout.root().display())));
         }
-        JobStore::open(self.layout.clone(), job)
+        JobStore::open(self.layout.clone(), job, self.remote.as_ref())
     }
 
     /// All facts of a Run's log.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::NewFile;
 use super::list::names;
+use super::remote::RemoteJob;
 use super::{JobStore, Store, StoreError, atomic, door};
 use crate::id::JobId;
 use crate::snapshot::SnapshotId;
@@ -59,6 +60,8 @@ struct ObjectPlace {
 pub struct ObjectStore {
     folder: PathBuf,
     places: HashMap<SnapshotId, ObjectPlace>,
+    /// The job in an object store, if it is in one, which gets new packs too.
+    remote: Option<Arc<RemoteJob>>,
 }
 
 impl Store {
@@ -87,13 +90,13 @@ impl JobStore {
             let left = folder.join(name);
             door::remove(&left).map_err(StoreError::io("remove", &left))?;
         }
-        ObjectStore::open(folder)
+        Ok(ObjectStore { remote: self.remote().cloned(), ..ObjectStore::open(folder)? })
     }
 }
 
 impl ObjectStore {
     fn open(folder: PathBuf) -> Result<Self, StoreError> {
-        let mut store = Self { folder, places: HashMap::new() };
+        let mut store = Self { folder, ..Self::default() };
         let packs = match names(&store.folder) {
             Ok(names) => names,
             Err(error) if error.is_not_found() => return Ok(store),
@@ -248,6 +251,10 @@ impl<'a> PackWriter<'a> {
         door::name(new, temporary, &path).map_err(StoreError::io("rename a temporary file to", &path))?;
         self.new = None;
         atomic::sync_folder(&self.objects.folder)?;
+        if let Some(remote) = &self.objects.remote {
+            // It is there with the fact that names the snapshot.
+            remote.note_file(&path);
+        }
         let pack = Arc::new(path);
         let places = std::mem::take(&mut self.places)
             .into_iter()

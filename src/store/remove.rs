@@ -46,6 +46,9 @@ impl JobStore {
     /// # Errors
     /// The system's error. A job that could not be given its last name is as it was.
     pub fn remove(self) -> Result<(), StoreError> {
+        if self.remote().is_some() {
+            return Err(StoreError::NotRemote { what: "removing a job" });
+        }
         let storage = self.storage();
         let (folder, removed) = (storage.layout.job(self.id()), storage.layout.removed(self.id()));
         // Of an earlier job of this id.

@@ -53,6 +53,7 @@ mod mcp;
 mod mock_server;
 mod models;
 mod native_tools;
+mod object_store;
 mod output;
 mod output_file;
 mod permissions;

@@ -25,7 +25,7 @@ use crate::cli::Process;
 use crate::cli::owners::OwnerCheck;
 use crate::cli::places::{Places, ProjectNeed};
 use crate::cli::render::{shortened, visible};
-use crate::cli::setup::storage_folder;
+use crate::cli::setup::open_storage;
 use crate::cli::user_folder::catalogue;
 
 pub use self::tools::{permissions, tools_and_skills};
@@ -168,8 +168,9 @@ fn trusted_project() -> Option<(Project, Places)> {
 fn store() -> Option<Store> {
     let process = process()?;
     let named = given("--storage").map(PathBuf::from);
-    let folder = storage_folder(&process, named.as_deref(), &OwnerCheck::new(&process, false)).ok()?;
-    Some(Store::new(&folder))
+    // As the last command left it: nobody waits for an object store to complete a word.
+    let storage = open_storage(&process, named.as_deref(), &OwnerCheck::new(&process, false)).ok()?;
+    Some(Store::new(&storage.folder))
 }
 
 fn latest_jobs() -> Vec<CompletionCandidate> {

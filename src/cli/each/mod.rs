@@ -177,6 +177,13 @@ pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
     let split = SplitLimits::new(&args.model, &args.place, process)?;
     let mut setup = Setup::read_beside_account(process, &args.place, &split, ProjectNeed::Required)?;
     setup.output_schema = job.output_schema(&process.folder)?;
+    if let Some(remote) = &setup.remote {
+        return Err(Failure::usage(anyhow!(
+            "a batch keeps its record in a folder, which {} is none of",
+            remote.address()
+        ))
+        .help("use a folder as storage for it (--storage)"));
+    }
     let check = |path: &PathBuf| OutputFile::check("--output-file", path, &process.folder, &setup.storage);
     let file = args.output_file.as_ref().map(check).transpose()?;
     setup.untrusted_input = args.untrusted;

@@ -35,7 +35,11 @@ pub(super) fn lines(info: &Info) -> String {
     line("root", info.root.display().to_string());
     line("workspace", format!("{}{}", info.workspace.path.display(), because(info.workspace.origin, "--workspace")));
     let jobs = if info.storage.jobs == 1 { "1 job".to_owned() } else { format!("{} jobs", info.storage.jobs) };
-    line("storage", format!("{}: {jobs}{}", info.storage.path.display(), because(info.storage.origin, "--storage")));
+    let place = match &info.storage.address {
+        Some(address) => format!("{address}, copied to {}", info.storage.path.display()),
+        None => info.storage.path.display().to_string(),
+    };
+    line("storage", format!("{place}: {jobs}{}", because(info.storage.origin, "--storage")));
     line("variables", listed(&info.environment_files, "from the environment alone"));
     line("lock", info.lock.as_ref().map_or_else(|| "none".to_owned(), |lock| lock.display().to_string()));
     line("user folder", info.user_folder.as_ref().map_or_else(|| "none".to_owned(), user_folder_text));

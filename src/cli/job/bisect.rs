@@ -12,7 +12,7 @@ use perstack::runtime::snapshots::bisect::{BisectEnd, BisectVerdict, FirstFailur
 use perstack::runtime::snapshots::stored::StoredSnapshots;
 use perstack::runtime::snapshots::timeline::SnapshotPoint;
 use perstack::snapshot::SnapshotId;
-use perstack::store::{Store, short_id};
+use perstack::store::short_id;
 use perstack::workspace::{EntryKind, WorkspaceChange};
 use serde_json::{Value, json};
 
@@ -75,7 +75,8 @@ pub fn run(args: &BisectArgs, process: &Process) -> Result<Exit, Failure> {
         return Err(Failure::usage(anyhow!("the command is empty")).help("--test 'cargo test'"));
     }
     let options = options_of(&args.place, process, false)?;
-    let store = Store::new(&options.storage);
+    let store = options.store();
+    store.fetch(None).map_err(RunError::from)?;
     let job = open_log(&options.storage, &args.job)?.id().clone();
     let folder = JobFolder::open(None)?;
     let copy = folder.path().join("workspace");

@@ -54,7 +54,7 @@ pub struct DiffArgs {
 
 /// Runs the command.
 pub fn run(args: &DiffArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.records.storage.as_deref(), &OwnerCheck::without_flag(process))?;
+    let storage = storage_folder(process, args.records.storage.as_deref(), None, &OwnerCheck::without_flag(process))?;
     let a = history::read_state(&storage, &args.a)?;
     let b = history::read_state(&storage, &args.b)?;
     let parts = compare(&a.messages, &b.messages);

@@ -58,7 +58,8 @@ pub struct RestoreArgs {
 /// Runs the command.
 pub fn run(args: &RestoreArgs, process: &Process) -> Result<Exit, Failure> {
     let options = options_of(&args.place, process, false)?;
-    let store = Store::new(&options.storage);
+    let store = options.store();
+    store.fetch(None).map_err(RunError::from)?;
     let checkpoint = CheckpointSnapshot::find(&store, &args.checkpoint)?;
     let snapshot = match &args.snapshot {
         Some(name) => find_snapshot(&store, &checkpoint.job, name).map_err(RunError::from)?,
@@ -120,7 +121,8 @@ pub fn warn_of_differences(storage: &Path, place: &PlaceArgs, name: &str, proces
 /// Restores the state of the checkpoint `name`, for a job that is resumed from it.
 pub fn restore_for_resume(place: &PlaceArgs, name: &str, process: &Process, quiet: bool) -> Result<(), Failure> {
     let options = options_of(place, process, true)?;
-    let store = Store::new(&options.storage);
+    let store = options.store();
+    store.fetch(None).map_err(RunError::from)?;
     let checkpoint = CheckpointSnapshot::find(&store, name)?;
     let snapshot = checkpoint.snapshot().map_err(RunError::from)?;
     restore_in_place(&store, &checkpoint.job, snapshot, &options, quiet)

@@ -59,7 +59,7 @@ pub struct VerifyArgs {
     replay: Option<PathBuf>,
     #[command(flatten)]
     form: FormArgs,
-    /// Folder that jobs are stored in [default: perstack]
+    /// Folder that jobs are stored in, or `s3://BUCKET/PREFIX` [default: perstack]
     #[arg(long, value_name = "PATH")]
     storage: Option<PathBuf>,
 }
@@ -75,7 +75,8 @@ pub fn open_log(storage: &Path, name: &str) -> Result<JobLog, Failure> {
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
+    let owners = OwnerCheck::without_flag(process);
+    let storage = storage_folder(process, args.storage.as_deref(), Some(&args.job), &owners)?;
     let log = open_log(&storage, &args.job)?;
     let mut verified = log.verify();
     if let Some(digest) = &args.digest

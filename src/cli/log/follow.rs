@@ -13,9 +13,13 @@ use super::options::Form;
 use super::page::{Page, laid_out};
 use super::text::{has_several_experts, write_excerpt};
 use crate::cli::failure::Failure;
+use crate::cli::storage::OpenStorage;
 
 /// Between two looks at the files: short for a person, long for a disk.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Between two questions to an object store, each of which costs.
+const REMOTE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Writes what is recorded, and then what comes. Problems of reading are added to `problems`.
 ///
@@ -24,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub fn write(
     record: &JobLog,
     request: &LogRequest,
+    storage: &OpenStorage,
     form: Form,
     page: &mut Page,
     problems: &mut Vec<ReadProblem>,
@@ -68,7 +73,12 @@ pub fn write(
             let line = format!("── job {id}: {}", status(state));
             return Ok(if form == Form::Text { page.line(&style.paint.dim(&line)) } else { Ok(()) });
         }
-        std::thread::sleep(PAUSE);
+        if storage.remote.is_some() {
+            std::thread::sleep(REMOTE_PAUSE);
+            storage.fetch(Some(record.id().as_str()))?;
+        } else {
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 

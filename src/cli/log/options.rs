@@ -115,7 +115,7 @@ pub struct RecordsArgs {
     /// Print at once, without a pager
     #[arg(long)]
     pub no_pager: bool,
-    /// Folder that jobs are stored in [default: perstack]
+    /// Folder that jobs are stored in, or `s3://BUCKET/PREFIX` [default: perstack]
     #[arg(long, value_name = "PATH")]
     pub storage: Option<PathBuf>,
 }

@@ -135,6 +135,14 @@ impl HttpTransport {
         let proxy = ProxySettings::settle(proxy, environment);
         Self::with_roots(&proxy, ExtraRoots::of_environment(environment))
     }
+
+    /// The HTTP client for requests to `url`, for a library that sends its own.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn client(&self, url: &Url) -> Result<Client, TransportError> {
+        self.clients.fetching_client(url).cloned()
+    }
 }
 
 impl Clients {

@@ -18,7 +18,10 @@ use crate::store::{Found, Store, StoreError};
 
 /// Brings the job `input.job_id` to its end. Without an id, or without a record of that job, it is started.
 pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
-    let store = Store::new(&options.storage);
+    let store = options.store();
+    if let Some(id) = &input.job_id {
+        store.fetch(Some(id))?;
+    }
     match look(&store, input, options)? {
         Ensured::Begins(input) => Box::pin(run(input, options)).await,
         Ensured::GoesOn(input) => Box::pin(resume::resume(input, options)).await,

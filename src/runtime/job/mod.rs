@@ -48,7 +48,7 @@ use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::run::verify::check_read_only;
 use crate::runtime::snapshots::SnapshotTaker;
 use crate::runtime::stop::{StopReason, StopSignal};
-use crate::store::Store;
+use crate::store::{JobStore, Store, StoreError};
 use crate::usage::Usage;
 
 /// Runs a job: a fresh Run of `input.expert`.
@@ -57,7 +57,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let expert = expert_asked(&input, options)?;
     let backends = JobBackends::open(options, expert, None).await?;
     let live = Box::pin(live_side(options, expert)).await?;
-    let store = Store::new(&options.storage);
+    let store = options.store();
     let shared = shared_account(&store, options)?;
     let new = NewJob::new(input, expert, (options, &backends), &store, shared.as_deref())?;
     let (in_force, behind) = live.as_ref().map_or((options, &backends), |live| (&live.options, &live.backends));
@@ -81,6 +81,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let basis = JobBasis { options, backends: &backends, files: &files, store: &store, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
     let job_store = Arc::new(store.create_job(&job)?);
+    stop_when_lost(&job_store, options);
     let snapshots = SnapshotTaker::open(options, &job_store, &backends.redactor)?;
     let live = live.map(|live| live.into_context(&store, &job_store, &stop)).transpose()?;
     let options = options.clone();
@@ -99,6 +100,12 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
         is_beyond,
     };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
+}
+
+/// Stops a job as soon as another process may take it: what it has started must not go on beside that one's work.
+pub fn stop_when_lost(job: &JobStore, options: &Options) {
+    let cancel = options.cancel.clone();
+    job.when_lost(move || cancel.cancel());
 }
 
 /// The expert of a new job, which has something to work on.
@@ -206,6 +213,9 @@ pub async fn live_side(options: &Options, expert: &Expert) -> Result<Option<Live
 /// # Errors
 /// It has no limits, or a failure of the storage.
 pub fn shared_account(store: &Store, options: &Options) -> Result<Option<Arc<SharedAccount>>, RunError> {
+    if options.account.is_some() && options.remote.is_some() {
+        return Err(StoreError::NotRemote { what: "an account that jobs share" }.into());
+    }
     let opened = options.account.as_ref().map(|account| SharedAccount::open(store, account)).transpose()?;
     Ok(opened.map(Arc::new))
 }

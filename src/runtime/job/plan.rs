@@ -62,7 +62,10 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
         PlanInput::Run(input) => plan_new(input, options).await,
         PlanInput::Resume(input) => plan_resumed(input, options).await,
         PlanInput::Ensure(input) => {
-            let store = Store::new(&options.storage);
+            let store = options.store();
+            if let Some(id) = &input.job_id {
+                store.fetch(Some(id))?;
+            }
             let expert = expert_asked(&input, options)?;
             match ensure::look(&store, input, options)? {
                 Ensured::Begins(input) => plan_new(input, options).await,
@@ -82,7 +85,10 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
 async fn plan_new(input: RunInput, options: &Options) -> Result<JobPlan, RunError> {
     let expert = expert_asked(&input, options)?;
     let backends = JobBackends::without_asking(options, expert)?;
-    let store = Store::new(&options.storage);
+    let store = options.store();
+    if let Some(id) = &input.job_id {
+        store.fetch(Some(id))?;
+    }
     let shared = seen_account(&store, options)?;
     let NewJob { job, run, query, attached, files, warnings } =
         NewJob::new(input, expert, (options, &backends), &store, shared.as_ref())?;
@@ -93,8 +99,9 @@ async fn plan_new(input: RunInput, options: &Options) -> Result<JobPlan, RunErro
 }
 
 async fn plan_resumed(input: ResumeInput, options: &Options) -> Result<JobPlan, RunError> {
-    let store = Store::new(&options.storage);
+    let store = options.store();
     let sent = user_input(&input)?;
+    resume_point::fetch(&store, &input.from)?;
     let found = resume_point::find(&store, &input.from)?;
     let SeenPoint { job: id, point, setting, imported } = resume_point::look(&store, found, &input, options)?;
     let expert = expert_of(&point, &input, options)?;

@@ -27,7 +27,9 @@ use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
-use crate::runtime::job::{RecordedEnd, check_and_read, in_time, live_side, shared_account, stop_signal, work};
+use crate::runtime::job::{
+    RecordedEnd, check_and_read, in_time, live_side, shared_account, stop_signal, stop_when_lost, work,
+};
 use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::continuation::parameters_of;
 use crate::runtime::run::prepare::prepare;
@@ -42,10 +44,12 @@ use crate::usage::Usage;
 /// Continues a job.
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let began = Instant::now();
-    let store = Store::new(&options.storage);
+    let store = options.store();
     let sent = user_input(&input)?;
+    resume_point::fetch(&store, &input.from)?;
     let found = resume_point::find(&store, &input.from)?;
     let (job_store, found) = resume_point::lock_job(&store, found, &input, options)?;
+    stop_when_lost(&job_store, options);
     let (point, stored) = resume_point::load(&store, job_store.id(), &found)?;
     let expert = expert_of(&point, &input, options)?.clone();
     let past = match &point {

@@ -15,6 +15,7 @@ pub mod log;
 pub mod process;
 pub mod render;
 pub mod request;
+pub mod s3;
 mod saved;
 pub mod screen;
 pub mod server;

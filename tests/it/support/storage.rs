@@ -11,7 +11,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    pub(super) fn new(folder: PathBuf) -> Self {
+    pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 

@@ -1,0 +1,208 @@
+//! [`BucketThread`]: a thread of its own that asks the object store, so that the storage's writers wait for it as they do for a
+//! disk, on whatever thread they are. [`put_once`] is the way to put something under a name that must not be taken: an answer
+//! that was lost is decided by reading back.
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path as ObjectPath;
+use object_store::{Error, ObjectStore as Bucket, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use tokio::runtime::{Builder, Runtime};
+
+use super::RemoteAddress;
+use crate::store::StoreError;
+
+/// The longest wait for one answer of the object store.
+pub const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// The wait between tries, at first; twice as long each time.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait between tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The tries of a request that may simply be made again.
+const TRIES: u32 = 6;
+
+/// The object store, and the thread that asks it.
+pub struct BucketThread {
+    /// `None` while it is dropped.
+    runtime: Option<Runtime>,
+    pub bucket: Arc<dyn Bucket>,
+    pub address: RemoteAddress,
+}
+
+impl BucketThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(bucket: Arc<dyn Bucket>, address: RemoteAddress) -> Result<Self, StoreError> {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("object store").enable_all().build().map_err(
+                |source| StoreError::Remote {
+                    what: format!("no thread can be started to ask {address}"),
+                    source: source.into(),
+                },
+            )?;
+        Ok(Self { runtime: Some(runtime), bucket, address })
+    }
+
+    /// Has the thread perform `work` and waits for its end.
+    ///
+    /// # Errors
+    /// Those of `work`; the thread has ended.
+    pub fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, done) = mpsc::sync_channel(1);
+        self.spawn(async move {
+            // Nobody is left to hear of it when this fails.
+            let _ = sender.send(work.await);
+        });
+        done.recv().unwrap_or_else(|_| {
+            let what = format!("the thread that asks {} has ended", self.address);
+            Err(StoreError::Remote { what, source: "it panicked".into() })
+        })
+    }
+
+    /// Has the thread perform `work` beside others.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(work);
+        }
+    }
+}
+
+impl Drop for BucketThread {
+    fn drop(&mut self) {
+        // It may be dropped by a task, which must not wait.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The waits between tries.
+pub struct Backoff {
+    next: Duration,
+    left: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: FIRST_WAIT, left: TRIES.saturating_sub(1) }
+    }
+}
+
+impl Backoff {
+    /// As often as the caller likes.
+    pub fn endless() -> Self {
+        Self { left: u32::MAX, ..Self::default() }
+    }
+
+    /// Waits before the next try; returns false when there is none.
+    pub async fn wait(&mut self) -> bool {
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        tokio::time::sleep(self.next).await;
+        self.next = self.next.saturating_mul(2).min(LONGEST_WAIT);
+        true
+    }
+}
+
+/// The contents of an object and its version; `None` where there is none. Asks again after faults that may pass.
+///
+/// # Errors
+/// The last fault.
+pub async fn get(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(Bytes, UpdateVersion)>, StoreError> {
+    let mut backoff = Backoff::default();
+    loop {
+        let asked = tokio::time::timeout(ANSWER_TIME, async {
+            let found = bucket.get(path).await?;
+            let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+            Ok((found.bytes().await?, version))
+        });
+        let error = match asked.await {
+            Ok(Ok(found)) => return Ok(Some(found)),
+            Ok(Err(Error::NotFound { .. })) => return Ok(None),
+            Ok(Err(error)) => error,
+            Err(_) => no_answer(),
+        };
+        if !may_pass(&error) || !backoff.wait().await {
+            return Err(failed("read", path, error));
+        }
+    }
+}
+
+/// One try to put `bytes` at `path`.
+///
+/// # Errors
+/// The store's.
+pub async fn put(bucket: &dyn Bucket, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<UpdateVersion, Error> {
+    let options = PutOptions { mode, ..PutOptions::default() };
+    match tokio::time::timeout(ANSWER_TIME, bucket.put_opts(path, bytes.into(), options)).await {
+        Ok(put) => put.map(UpdateVersion::from),
+        Err(_) => Err(no_answer()),
+    }
+}
+
+/// The end of a put under a name that must not be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutEnd {
+    Done,
+    /// Something else is there.
+    Taken(Bytes),
+}
+
+/// Puts `bytes` at `path` unless something is there. A put that was refused or not answered is decided by what is there
+/// then: these very bytes, which nobody else can have, are this one's. `goes_on` is asked before every further try.
+///
+/// # Errors
+/// The store's last one; whether the put was done is not known then.
+pub async fn put_once(
+    bucket: &dyn Bucket,
+    path: &ObjectPath,
+    bytes: Bytes,
+    goes_on: impl Fn() -> bool,
+) -> Result<PutEnd, StoreError> {
+    let mut backoff = Backoff::endless();
+    loop {
+        let Err(error) = put(bucket, path, bytes.clone(), PutMode::Create).await else { return Ok(PutEnd::Done) };
+        let is_refused = matches!(error, Error::AlreadyExists { .. } | Error::Precondition { .. });
+        if !is_refused && !may_pass(&error) {
+            return Err(failed("write", path, error));
+        }
+        let found = match get(bucket, path).await {
+            Ok(Some((found, _))) if found == bytes => return Ok(PutEnd::Done),
+            Ok(Some((found, _))) => return Ok(PutEnd::Taken(found)),
+            Ok(None) => failed("write", path, error),
+            Err(error) => error,
+        };
+        if !goes_on() || !backoff.wait().await || !goes_on() {
+            return Err(found);
+        }
+    }
+}
+
+/// Returns whether a fault may be gone with the next try.
+pub fn may_pass(error: &Error) -> bool {
+    !matches!(
+        error,
+        Error::NotFound { .. }
+            | Error::InvalidPath { .. }
+            | Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+            | Error::PermissionDenied { .. }
+            | Error::Unauthenticated { .. }
+            | Error::UnknownConfigurationKey { .. }
+    )
+}
+
+fn no_answer() -> Error {
+    Error::Generic { store: "object store", source: format!("no answer within {ANSWER_TIME:?}").into() }
+}
+
+/// The error of an object that could not be read or written.
+pub fn failed(action: &'static str, path: &ObjectPath, error: Error) -> StoreError {
+    StoreError::Remote { what: format!("cannot {action} {path} in the object store"), source: error.into() }
+}

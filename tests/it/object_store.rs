@@ -1,0 +1,172 @@
+//! Storages in an object store: what one machine stored, another reads and goes on with.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::s3::S3;
+use crate::support::storage::Storage;
+use crate::support::{Answer, Gate, Provider, Test, call};
+
+const STORE: &str = "s3://owls/nightly";
+
+fn check(id: &str) -> Answer {
+    Answer::calls([call(id, "healthCheck", json!({}))])
+}
+
+/// Two machines and a store.
+fn world() -> (S3, Test) {
+    let s3 = S3::start();
+    let test = s3.at(Test::with(Provider::Anthropic)).env("PERSTACK_STORAGE", STORE);
+    (s3, test)
+}
+
+/// The same world from another machine, which has no working copy.
+fn elsewhere(test: Test, name: &str) -> Test {
+    let cache = test.root().join(name);
+    fs::create_dir_all(&cache).unwrap();
+    let cache = cache.to_str().unwrap().to_owned();
+    test.env("XDG_CACHE_HOME", &cache)
+}
+
+#[test]
+fn a_job_is_read_and_continued_on_another_machine() {
+    let (s3, test) = world();
+    let test = test.answers([check("c1"), Answer::text("Two owls.")]);
+    test.run(["run", "librarian", "How many owls?", "--job-id", "nest"]).assert_code(0);
+    assert!(!test.workspace().join("perstack").exists(), "nothing is stored in the project's folder");
+    let here = test.run(["log", "nest", "--json"]).assert_code(0).stdout;
+    let test = elsewhere(test, "b");
+    let there = test.run(["log", "nest", "--json"]).assert_code(0).stdout;
+    let without_places = |text: &str, test: &Test| text.replace(test.root().to_str().unwrap(), "ROOT");
+    let events = |text: &str| {
+        let json: serde_json::Value = serde_json::from_str(&without_places(text, &test)).unwrap();
+        json["events"].clone()
+    };
+    assert_eq!(events(&here), events(&there));
+    test.run(["job", "verify", "nest"]).assert_code(0);
+    assert!(test.run(["log", "--jobs"]).assert_code(0).stdout.contains("How many owls?"));
+    test.server().script([Answer::text("Both at night.")]);
+    assert_eq!(test.run(["resume", "latest", "When?"]).assert_code(0).stdout, "Both at night.\n");
+    let test = elsewhere(test, "c");
+    test.server().script([Answer::text("By ear.")]);
+    assert_eq!(test.run(["resume", "nest", "How?"]).assert_code(0).stdout, "By ear.\n");
+    test.run(["job", "verify", "nest"]).assert_code(0);
+    // The answer of a job that has one costs no request, wherever it is asked for.
+    let test = elsewhere(test, "d");
+    let again = test.run(["run", "librarian", "How many owls?", "--job-id", "nest", "--ensure"]);
+    assert_eq!(again.assert_code(0).stdout, "By ear.\n");
+    assert!(s3.keys().iter().all(|key| key.starts_with("nightly/")), "{:?}", s3.keys());
+    assert!(!s3.text().contains("hoot-3f9a1c"), "the key to the store is not in it");
+}
+
+#[test]
+fn a_step_is_two_segments() {
+    let (s3, test) = world();
+    let test = test.answers([check("c1"), check("c2"), check("c3"), Answer::text("Done.")]);
+    test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(0);
+    // For each of three steps the answer and the results; the last answer with its checkpoint; the job's end.
+    assert_eq!(s3.segments(), 3 * 2 + 1 + 1);
+}
+
+#[test]
+fn a_killed_process_is_followed_by_another_machine_that_makes_no_call_twice() {
+    let gate = Gate::new();
+    let (_s3, test) = world();
+    let test = test.env("PERSTACK_LEASE", "3s").answers([check("c1"), Answer::text("Lost.").delay(&gate)]);
+    let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
+    first.wait_for_request(2);
+    first.kill();
+    gate.open();
+    drop(first);
+    let test = elsewhere(test, "b");
+    test.server().script([Answer::text("Done.")]);
+    let ran = test.run(["resume", "nest"]).assert_code(0);
+    assert_eq!(ran.stdout, "Done.\n");
+    assert!(ran.stderr.contains("has not let go of it: waiting 3 s for it"), "{}", ran.stderr);
+    let stores = test.root().join("b/perstack/stores");
+    let copy = fs::read_dir(stores).unwrap().next().unwrap().unwrap().path();
+    let facts = Storage::new(copy).facts();
+    let returned = facts.iter().filter(|fact| fact["fact"] == "toolReturned").count();
+    assert_eq!(returned, 1, "the recorded call is not made again: {facts:#?}");
+    test.run(["job", "verify", "nest"]).assert_code(0);
+}
+
+#[test]
+fn a_job_in_work_elsewhere_is_not_taken() {
+    let gate = Gate::new();
+    let (_s3, test) = world();
+    let test = test.env("PERSTACK_LEASE", "9s").answers([check("c1"), Answer::text("Done.").delay(&gate)]);
+    let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
+    first.wait_for_request(2);
+    let test = elsewhere(test, "b");
+    let ran = test.run(["resume", "nest", "Me too."]).assert_code(6);
+    assert!(ran.stderr.contains("job nest is being worked on by process "), "{}", ran.stderr);
+    let ran = test.run(["run", "librarian", "Me too.", "--job-id", "nest"]).assert_code(2);
+    assert!(ran.stderr.contains("job nest exists already"), "{}", ran.stderr);
+    assert!(test.run(["log", "nest"]).assert_code(0).stdout.contains("running"));
+    gate.open();
+    assert_eq!(first.finish().assert_code(0).stdout, "Done.\n");
+}
+
+#[test]
+fn a_store_that_fails_stops_the_job_with_a_way_on() {
+    let gate = Gate::new();
+    let (s3, test) = world();
+    let test = test.env("PERSTACK_LEASE", "3s").answers([check("c1"), Answer::text("Done.").delay(&gate)]);
+    let running = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
+    running.wait_for_request(2);
+    s3.refuse(403);
+    gate.open();
+    let ran = running.finish().assert_code(6);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("perstack"), "{}", ran.stderr);
+    s3.refuse(0);
+    let test = elsewhere(test, "b");
+    test.server().script([Answer::text("Done.")]);
+    assert_eq!(test.run(["resume", "nest"]).assert_code(0).stdout, "Done.\n");
+}
+
+#[test]
+fn faults_of_a_store_are_shown_before_a_request_is_sent() {
+    let (s3, test) = world();
+    let failed = |test: &Test, code: i32, words: &[&str]| {
+        let ran = test.run(["run", "librarian", "q"]).assert_code(code);
+        for word in words {
+            assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
+        }
+    };
+    s3.refuse(403);
+    failed(&test, 6, &["nightly/jobs/", "403", "AWS_"]);
+    s3.refuse(0);
+    let test = test.env("PERSTACK_STORAGE", "s3://ravens/nightly");
+    failed(&test, 6, &["nightly/probe", "AWS_"]);
+    let test = test.env("PERSTACK_STORAGE", "gs://owls");
+    failed(&test, 2, &["gs://owls", "s3://"]);
+    let test = test.env("PERSTACK_STORAGE", STORE).env("AWS_ENDPOINT_URL", "http://192.0.2.1:9");
+    failed(&test, 6, &["without encryption", "AWS_ALLOW_HTTP"]);
+}
+
+#[test]
+fn what_only_a_folder_can_do_is_refused_and_nothing_is_begun() {
+    let (s3, test) = world();
+    let test = test.file("rows.csv", "q\nowl\n");
+    for words in [
+        &["each", "librarian", "rows.csv", "--query", "{{q}}"][..],
+        &["run", "librarian", "q", "--account", "nightly", "--max-cost", "1"],
+        &["job", "rm", "nest", "--yes"],
+    ] {
+        let mut command = std::process::Command::new(test.binary());
+        command.args(words);
+        let ran = test.start(command).finish();
+        assert_ne!(ran.code, Some(0), "{words:?}");
+        assert!(ran.stderr.contains("folder"), "{words:?}: {}", ran.stderr);
+    }
+    assert_eq!(s3.segments(), 0);
+}
+
+#[test]
+fn a_folder_whose_name_looks_alike_is_a_folder() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("Done.")]);
+    test.run(["run", "librarian", "q", "--storage", "./s3:owls"]).assert_code(0);
+    assert!(test.workspace().join("s3:owls/jobs").is_dir());
+}
