@@ -205,7 +205,25 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
 /// Reads a file that is one versioned JSON object: `job.json`, `run-setting.json`.
 pub(super) fn read_versioned<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, StoreError> {
-    decode(Value::Object(object(&atomic::read(path)?, path)?), path)
+    let bytes = atomic::read(path)?;
+    // At once, where the file is as it should be: a tree of it, as what is wrong is reported by, costs some times as much.
+    if is_known_version(&bytes)
+        && let Ok(read) = serde_json::from_slice(&bytes)
+    {
+        return Ok(read);
+    }
+    decode(Value::Object(object(&bytes, path)?), path)
+}
+
+/// Returns whether a JSON object is of a version that is read here.
+fn is_known_version(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        format_version: Option<u64>,
+    }
+    serde_json::from_slice::<Version>(bytes)
+        .is_ok_and(|version| version.format_version.unwrap_or_default() <= u64::from(FORMAT_VERSION))
 }
 
 fn object(bytes: &[u8], path: &Path) -> Result<Map<String, Value>, StoreError> {
