@@ -21,8 +21,11 @@ pub fn read_stops(store: &Store, job: &JobId) -> Result<(RunStops, u64), RunErro
         let mut stop = RunStop { facts: 0, turn: 0, answered: Vec::new(), fact: None };
         let mut facts = 0_u64;
         while let Some(fact) = log.next_fact()? {
-            // A replay takes no snapshots.
-            facts = facts.saturating_add(u64::from(!matches!(fact.body, FactBody::SnapshotTaken { .. })));
+            if matches!(fact.body, FactBody::SnapshotTaken { .. }) {
+                // A replay takes none, and one behind the stop does not undo it.
+                continue;
+            }
+            facts = facts.saturating_add(1);
             match &fact.body {
                 FactBody::Generated { .. } => {
                     answers = answers.saturating_add(1);
