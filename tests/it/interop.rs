@@ -15,6 +15,8 @@ use crate::support::{Answer, Test, call, skipped};
 mod agent_skills;
 mod browser;
 mod contained;
+#[cfg(feature = "s3")]
+mod object_store;
 mod popular;
 #[cfg(feature = "telemetry")]
 mod telemetry;
