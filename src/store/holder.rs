@@ -6,12 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Layout, Store, StoreError, atomic, disk, door};
+use super::remote::is_elsewhere;
+use super::{Store, atomic, disk};
 use crate::id::JobId;
-
-/// In the place of a process id, in the working copy of an object store: another machine's process had the job when the
-/// copy was brought up.
-pub(super) const ELSEWHERE: &str = "elsewhere";
 
 /// The process that works on a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,27 +23,21 @@ impl Store {
     /// If the system does not list its locks, a dead process whose id was given to another one counts as working on
     /// the job.
     pub fn holder(&self, job: &JobId) -> Option<Holder> {
+        let elsewhere = || is_elsewhere(&self.layout, job).then_some(Holder { pid: None });
+        self.holder_here(job).or_else(elsewhere)
+    }
+
+    /// The process of this machine that works on a job.
+    pub(super) fn holder_here(&self, job: &JobId) -> Option<Holder> {
         let path = self.layout.lock(job);
         let text = match atomic::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => return unreadable(error.is_not_found()),
         };
-        if text.trim() == ELSEWHERE {
-            return Some(Holder { pid: None });
-        }
         // A process that releases the lock empties the file; one that was killed leaves its id.
         let pid: u32 = text.trim().parse().ok()?;
         is_held(&path, pid).then_some(Holder { pid: Some(pid) })
     }
-}
-
-/// Notes in a working copy whether another machine's process has the job. No process of this one does.
-pub(super) fn note_elsewhere(layout: &Layout, job: &JobId, is_elsewhere: bool) -> Result<(), StoreError> {
-    let path = layout.lock(job);
-    let file = door::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
-    let text = if is_elsewhere { format!("{ELSEWHERE}\n") } else { String::new() };
-    atomic::truncate(&file, &path, 0)?;
-    atomic::append(&file, &path, text.as_bytes())
 }
 
 #[cfg(unix)]

@@ -47,6 +47,10 @@ impl JobStore {
         atomic::create_folder(&layout.job(&job.id))?;
         let store = Self::new(layout, &job.id, unsynced, remote)?;
         if store.storage().is_replaced(job)? {
+            if store.remote().is_some() {
+                // Nothing is ever removed there.
+                return Err(StoreError::JobExists { job: job.id.clone() });
+            }
             atomic::remove_folder(&store.layout.runs(&job.id))?;
         }
         store.begin_file(&store.layout.job_file(&job.id), job)?;

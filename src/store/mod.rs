@@ -130,7 +130,9 @@ impl Store {
         if let Some(remote) = &self.remote {
             // Before its owner is waited for: it is not taken from that one.
             remote.fetch_job(&job.id)?;
-            self.is_replaced(job)?;
+            if self.is_replaced(job)? {
+                return Err(StoreError::JobExists { job: job.id.clone() });
+            }
         }
         JobStore::create(self.layout.clone(), job, self.remote.as_ref())
     }

@@ -13,8 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use super::RemoteAddress;
 use crate::store::StoreError;
 
-/// The longest wait for one answer of the object store.
-pub const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// The longest wait for one answer of the object store; that for what is put or read comes on top.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// The slowest line that is waited for, in bytes a millisecond.
+const SLOWEST: u64 = 250;
+/// The bytes of an object that is read, as far as time is given for them.
+const MOST_READ: u64 = 64 << 20;
 /// The wait between tries, at first; twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait between tries.
@@ -117,7 +121,7 @@ impl Backoff {
 pub async fn get(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(Bytes, UpdateVersion)>, StoreError> {
     let mut backoff = Backoff::default();
     loop {
-        let asked = tokio::time::timeout(ANSWER_TIME, async {
+        let asked = tokio::time::timeout(time_for(MOST_READ), async {
             let found = bucket.get(path).await?;
             let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
             Ok((found.bytes().await?, version))
@@ -140,7 +144,8 @@ pub async fn get(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(Bytes
 /// The store's.
 pub async fn put(bucket: &dyn Bucket, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<UpdateVersion, Error> {
     let options = PutOptions { mode, ..PutOptions::default() };
-    match tokio::time::timeout(ANSWER_TIME, bucket.put_opts(path, bytes.into(), options)).await {
+    let time = time_for(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    match tokio::time::timeout(time, bucket.put_opts(path, bytes.into(), options)).await {
         Ok(put) => put.map(UpdateVersion::from),
         Err(_) => Err(no_answer()),
     }
@@ -198,8 +203,13 @@ pub fn may_pass(error: &Error) -> bool {
     )
 }
 
+/// The longest wait for an answer with, or to, so many bytes.
+fn time_for(bytes: u64) -> Duration {
+    ANSWER_TIME.saturating_add(Duration::from_millis(bytes / SLOWEST))
+}
+
 fn no_answer() -> Error {
-    Error::Generic { store: "object store", source: format!("no answer within {ANSWER_TIME:?}").into() }
+    Error::Generic { store: "object store", source: "it did not answer in time".into() }
 }
 
 /// The error of an object that could not be read or written.

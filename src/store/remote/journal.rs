@@ -218,8 +218,10 @@ impl fmt::Debug for RemoteJob {
 impl Drop for RemoteJob {
     fn drop(&mut self) {
         let end = lock(&self.end);
-        if !end.is_lost && lock(&self.noted).files.is_empty() {
-            // Without the note, the next process here reads the job's segments from the first.
+        // Facts that were written and not handed over are nobody's: the next process here reads the job anew.
+        let is_whole = || working_copy::log_lengths(&self.shared, &self.id).is_ok_and(|logs| logs == end.logs);
+        if !end.is_lost && lock(&self.noted).files.is_empty() && is_whole() {
+            // It does so too where this fails.
             let _ = working_copy::end_writing(&self.shared, &self.id, &end.copy);
         }
     }

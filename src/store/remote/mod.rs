@@ -40,6 +40,7 @@ pub use journal::RemoteJob;
 use super::{Layout, StoreError};
 use crate::id::JobId;
 use bucket::BucketThread;
+pub(super) use working_copy::is_elsewhere;
 
 /// The time for which an owner that is not heard of keeps its job.
 pub const LEASE: Duration = Duration::from_secs(30);

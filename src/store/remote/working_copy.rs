@@ -4,10 +4,12 @@
 //! ```text
 //! {folder}/jobs/…             as in any storage
 //! {folder}/remote/{job}.json  the segment that the job's files have come to
+//! {folder}/remote/{job}.elsewhere  there while a process of another machine has the job, as far as was seen
 //! {folder}/remote/lock        held while files are brought up
 //! ```
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +28,6 @@ use crate::hex;
 use crate::id::JobId;
 use crate::job::JobStatus;
 use crate::store::atomic::FileLock;
-use crate::store::holder::note_elsewhere;
 use crate::store::list::names;
 use crate::store::{Layout, Store, StoreError, atomic, disk, door, snapshot};
 
@@ -121,7 +122,27 @@ fn note_owners(shared: &Arc<Shared>, jobs: Vec<JobId>) -> Result<(), StoreError>
             stream::iter(asked).buffered(MOST_AT_ONCE).try_collect::<Vec<_>>().await
         }
     })?;
-    owned.iter().try_for_each(|(job, is_owned)| note_elsewhere(&shared.layout, job, *is_owned))
+    owned.iter().try_for_each(|(job, is_owned)| note_elsewhere(shared, job, *is_owned))
+}
+
+fn elsewhere_file(layout: &Layout, job: &JobId) -> PathBuf {
+    folder(layout).join(format!("{job}.elsewhere"))
+}
+
+/// Returns whether another machine's process had the job when the copy was brought up.
+pub fn is_elsewhere(layout: &Layout, job: &JobId) -> bool {
+    disk::metadata(&elsewhere_file(layout, job)).is_ok()
+}
+
+fn note_elsewhere(shared: &Shared, job: &JobId, is_elsewhere: bool) -> Result<(), StoreError> {
+    let path = elsewhere_file(&shared.layout, job);
+    if is_elsewhere {
+        return atomic::write_unsynced(&path, b"").map(drop);
+    }
+    match door::remove(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Brings a job up whose lock this process holds.
@@ -138,6 +159,7 @@ pub fn bring_up(shared: &Arc<Shared>, job: &JobId) -> Result<CopyEnd, StoreError
 /// # Errors
 /// The system's.
 pub fn begin_to_write(shared: &Shared, job: &JobId, end: &CopyEnd) -> Result<(), StoreError> {
+    note_elsewhere(shared, job, false)?;
     write_state(shared, job, end, true)
 }
 
@@ -159,7 +181,7 @@ pub fn log_lengths(shared: &Shared, job: &JobId) -> Result<HashMap<PathBuf, u64>
         let path = shared.layout.log(job, &run);
         match disk::metadata(&path) {
             Ok(metadata) => drop(lengths.insert(path, metadata.len())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::io("read", &path)(error)),
         }
     }
@@ -182,7 +204,7 @@ fn state_file(shared: &Shared, job: &JobId) -> PathBuf {
 
 /// Returns whether a process of this machine works on the job.
 fn is_held(shared: &Shared, job: &JobId) -> bool {
-    Store::new(shared.layout.root()).holder(job).is_some_and(|holder| holder.pid.is_some())
+    Store::new(shared.layout.root()).holder_here(job).is_some()
 }
 
 /// `None` where nothing is known of the files, which then are as nothing.
