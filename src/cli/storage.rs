@@ -52,7 +52,7 @@ impl StoragePlace {
         match self {
             Self::Folder(folder) => Ok(OpenStorage { folder, remote: None }),
             Self::Remote(address) => {
-                let remote = remote::open(address, process, environment, proxy)?;
+                let remote = remote::open(&address, process, environment, proxy)?;
                 Ok(OpenStorage { folder: remote.folder().to_owned(), remote: Some(remote) })
             }
         }
@@ -117,13 +117,13 @@ mod remote {
     const COPIES: &str = "stores";
 
     pub fn open(
-        address: RemoteAddress,
+        address: &RemoteAddress,
         process: &Process,
         environment: &Environment,
         proxy: Option<&str>,
     ) -> Result<RemoteStorage, Failure> {
         let failed = |error| Failure::from(RunError::from(error));
-        let bucket = connect(&address, environment, proxy).map_err(failed)?;
+        let bucket = connect(address, environment, proxy).map_err(failed)?;
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().find_map(|name| environment.users(name));
         // The same address at another service is another storage.
         let name = hex::digits(&Sha256::digest(format!("{address} {}", endpoint.unwrap_or_default())));
@@ -139,7 +139,7 @@ mod remote {
             nonce: format!("{}-{:x}-{}", stamp.at, stamp.seed, std::process::id()),
             notice: Arc::new(move |notice: &str| warn(&process, false, notice)),
         };
-        RemoteStorage::new(address, bucket, options).map_err(failed)
+        RemoteStorage::new(address.clone(), bucket, options).map_err(failed)
     }
 
     /// The time for which a silent process keeps its job: what is given, or the default.
@@ -181,7 +181,7 @@ mod remote {
     use crate::cli::failure::Failure;
 
     pub fn open(
-        address: RemoteAddress,
+        address: &RemoteAddress,
         _process: &Process,
         _environment: &Environment,
         _proxy: Option<&str>,
