@@ -12,7 +12,8 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use self::scripted::{Fault, Scripted};
-use super::{Bucket, RemoteOptions, RemoteStorage};
+use super::segment::Segment;
+use super::{Bucket, RemoteOptions, RemoteStorage, working_copy};
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
 use crate::store::tests::{fact, facts, job, setting};
@@ -293,6 +294,26 @@ fn a_damaged_segment_is_named_and_nothing_is_read_over_it() {
     let b = Machine::new(&bucket, "b", LONG);
     let error = b.remote.fetch().unwrap_err().to_string();
     assert!(error.contains("nightly/jobs/j1/segments/000000000001") && error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn an_owner_who_reads_behind_a_later_ones_seal_goes_on_nowhere() {
+    let bucket = memory();
+    let (a, b) = (Machine::new(&bucket, "a", LONG), Machine::new(&bucket, "b", LONG));
+    let (held, mut run) = a.create();
+    append(&mut run, 1).unwrap();
+    drop((held, run));
+    let end = working_copy::bring_up(&b.remote.shared, &id()).unwrap();
+    let nonce = "of another".to_owned();
+    // The next owner has epoch 2: the seal is that of one who took the job from it before it read.
+    let seal = Segment { epoch: 3, nonce, after: end.digest, is_seal: true, changes: Vec::new() };
+    let (bytes, path) = (seal.encode().unwrap().0, b.remote.address().segment(&id(), end.next));
+    let put = async move {
+        bucket.put(&path, bytes.into()).await.unwrap();
+        Ok(())
+    };
+    b.remote.shared.bucket.wait(put).unwrap();
+    assert!(matches!(b.store.open_job(&id()).err().unwrap(), StoreError::Fenced { .. }));
 }
 
 #[test]
