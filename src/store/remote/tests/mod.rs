@@ -132,7 +132,7 @@ fn a_job_goes_on_at_another_machine_with_the_same_bytes() {
 #[test]
 fn what_was_not_handed_over_is_not_there_for_anybody() {
     let bucket = memory();
-    let (a, b) = (Machine::new(&bucket, "a", Duration::from_millis(60)), Machine::new(&bucket, "b", LONG));
+    let (a, b) = (Machine::new(&bucket, "a", Duration::from_millis(900)), Machine::new(&bucket, "b", LONG));
     let (held, mut run) = a.create();
     append(&mut run, 1).unwrap();
     // Written, not flushed: as a process is killed that never had an answer.
@@ -151,7 +151,7 @@ fn what_was_not_handed_over_is_not_there_for_anybody() {
 #[test]
 fn a_copy_whose_process_was_killed_is_read_anew() {
     let bucket = memory();
-    let a = Machine::new(&bucket, "a", Duration::from_millis(60));
+    let a = Machine::new(&bucket, "a", Duration::from_millis(900));
     let (held, mut run) = a.create();
     append(&mut run, 1).unwrap();
     run.append(&fact(2)).unwrap();
@@ -187,7 +187,7 @@ fn a_job_that_somebody_works_on_is_not_taken_and_a_silent_one_is() {
 #[test]
 fn an_owner_that_was_taken_for_dead_records_nothing_more() {
     let bucket = memory();
-    let a = Machine::new(&bucket, "a", Duration::from_millis(80));
+    let a = Machine::new(&bucket, "a", Duration::from_millis(900));
     let (held, mut run) = a.create();
     append(&mut run, 1).unwrap();
     let lost = Arc::new(Mutex::new(0));
