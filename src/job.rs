@@ -90,38 +90,22 @@ impl<'de> Deserialize<'de> for Job {
     /// In one pass. Serde's own code for a flattened value first builds a list of all fields, and lists of jobs read the
     /// file of each.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let JobFields {
-            format_version,
-            id,
-            status,
-            coordinator_expert_key,
-            total_steps,
-            max_steps,
-            usage,
-            cost,
-            cost_is_complete,
-            started_at,
-            finished_at,
-            last_run_at,
-            replayed,
-            ends,
-            budget,
-        } = JobFields::deserialize(from)?;
+        let fields = JobFields::deserialize(from)?;
         Ok(Self {
-            format_version,
-            id,
-            status,
-            coordinator_expert_key,
-            total_steps,
-            max_steps,
-            usage,
-            spend: Spend::of_fields(cost, cost_is_complete),
-            started_at,
-            finished_at,
-            last_run_at,
-            replayed,
-            ends,
-            budget,
+            format_version: fields.format_version,
+            id: fields.id,
+            status: fields.status,
+            coordinator_expert_key: fields.coordinator_expert_key,
+            total_steps: fields.total_steps,
+            max_steps: fields.max_steps,
+            usage: fields.usage,
+            spend: Spend::of_fields(fields.cost, fields.cost_is_complete),
+            started_at: fields.started_at,
+            finished_at: fields.finished_at,
+            last_run_at: fields.last_run_at,
+            replayed: fields.replayed,
+            ends: fields.ends,
+            budget: fields.budget,
         })
     }
 }

@@ -94,12 +94,6 @@ impl JobStore {
         }
     }
 
-    /// Replaces a file of the job; durable on return.
-    fn replace(&self, path: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
-        atomic::write(path, &bytes)?;
-        hand_over(self.remote(), path, bytes)
-    }
-
     /// Writes a file that a job or a Run begins with. Durable with the next flush of one of the job's Runs.
     fn begin_file<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), StoreError> {
         let bytes = seal::sealed(path, value)?;
@@ -127,7 +121,7 @@ impl JobStore {
     /// The system's error.
     pub fn write_job(&self, job: &Job) -> Result<(), StoreError> {
         let path = self.layout.job_file(&self.id);
-        self.replace(&path, seal::sealed(&path, job)?)
+        replace(self.remote(), &path, seal::sealed(&path, job)?)
     }
 
     /// Makes the checkpoint of a Run that stopped, and is to be continued from elsewhere too, hold everything; does
@@ -144,7 +138,7 @@ impl JobStore {
         }
         let setting = self.storage().setting(&self.id, &head.run_id).ok();
         let log = stored.and_then(|stored| stored.position().cloned());
-        self.replace(&path, snapshot::whole(&path, head, messages, log, setting.as_ref())?)
+        replace(self.remote(), &path, snapshot::whole(&path, head, messages, log, setting.as_ref())?)
     }
 
     /// Starts a Run: its folder, `run-setting.json` and an empty log. Leftovers of an earlier attempt that recorded no
@@ -202,8 +196,9 @@ impl JobStore {
     }
 }
 
-/// Hands a file that was written over to the object store, if the job is in one.
-fn hand_over(remote: Option<&Arc<RemoteJob>>, path: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
+/// Replaces a file of a job, also in the object store if the job is in one; durable on return.
+fn replace(remote: Option<&Arc<RemoteJob>>, path: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
+    atomic::write(path, &bytes)?;
     let Some(remote) = remote else { return Ok(()) };
     remote.note(path, bytes);
     remote.commit()
@@ -352,9 +347,7 @@ impl RunStore {
     /// The system's error.
     pub fn write_setting(&self, setting: &RunSetting) -> Result<(), StoreError> {
         let path = self.layout.setting(&self.job, &self.run);
-        let bytes = seal::sealed(&path, setting)?;
-        atomic::write(&path, &bytes)?;
-        hand_over(self.held.remote.as_ref(), &path, bytes)
+        replace(self.held.remote.as_ref(), &path, seal::sealed(&path, setting)?)
     }
 }
 

@@ -11,8 +11,8 @@ use super::markdown::{MarkdownWriter, TextForm};
 use super::text::json_for;
 use crate::cli::options::Format;
 
-/// Writes the result, in JSON behind the difference from a recording if there is one. With `terminal`, its form there and its columns, text is made ready for it, without characters that
-/// act on it; a file or pipe gets it as it is.
+/// Writes the result, in JSON behind the difference from a recording if there is one. With `terminal`, its form there and its
+/// columns, text is made ready for it, without characters that act on it; a file or pipe gets it as it is.
 ///
 /// # Errors
 /// When it cannot be written.
