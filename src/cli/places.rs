@@ -154,19 +154,27 @@ impl Places {
     }
 }
 
-/// The storage, for commands that read no configuration. That of an object store is not brought up yet.
+/// The place of the storage, for commands that read no configuration.
 ///
 /// # Errors
-/// As [`Places::storage`] and [`StoragePlace::open`].
-pub fn open_storage(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<OpenStorage, Failure> {
+/// As [`Places::storage`].
+pub fn storage_place(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<StoragePlace, Failure> {
     let mut places = Places::find(process, None, ProjectNeed::IfFound)?;
     // A file that another user has put above this folder makes no project of it.
     if places.config.as_ref().is_some_and(|path| !owners.trusts_path(path)) {
         places.root.clone_from(&process.folder);
     }
+    Ok(places.storage(process, flag, owners)?.0)
+}
+
+/// The storage, for commands that read no configuration. That of an object store is not brought up yet.
+///
+/// # Errors
+/// As [`storage_place`] and [`StoragePlace::open`].
+pub fn open_storage(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<OpenStorage, Failure> {
+    let place = storage_place(process, flag, owners)?;
     let environment = config::environment(process.variables.clone(), &process.folder, &[]).map_err(Failure::usage)?;
-    let proxy = environment.users("PERSTACK_PROXY_URL").map(str::to_owned);
-    places.storage(process, flag, owners)?.0.open(process, &environment, proxy.as_deref())
+    place.open(process, &environment, environment.users("PERSTACK_PROXY_URL"))
 }
 
 /// The storage's folder, for commands that read the job `name`, or all, and no configuration.

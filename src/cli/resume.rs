@@ -116,11 +116,8 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let sent = sources.optional()?;
-    setup.fetch(&args.checkpoint)?;
     if args.restore {
         restore::restore_for_resume(&args.job.place, &args.checkpoint, process, args.job.output.quiet)?;
-    } else if args.job.session.replay.is_none() && !args.job.output.quiet {
-        restore::warn_of_differences(&setup.storage, &args.job.place, &args.checkpoint, process);
     }
     job_runner::run(process, &args.job, setup, files, args.command(sent), &JobOrigin::Command(&args.live()))
 }

@@ -33,8 +33,7 @@ use super::failure::Failure;
 use super::options::{ModelArgs, PlaceArgs};
 use super::owners::OwnerCheck;
 use super::places::{PlaceOrigin, Places};
-pub use super::places::{ProjectNeed, open_storage, storage_folder};
-use super::storage::OpenStorage;
+pub use super::places::{ProjectNeed, open_storage, storage_folder, storage_place};
 use super::user_folder::{catalogue, user_folder};
 pub use super::warning::warn;
 
@@ -234,14 +233,6 @@ impl Setup {
             (FolderTrust::Untrusted, None) => {}
         }
         self
-    }
-
-    /// Brings the working copy up for a command that reads the job `name`; does nothing for a storage that is a folder.
-    ///
-    /// # Errors
-    /// As [`OpenStorage::fetch`].
-    pub fn fetch(&self, name: &str) -> Result<(), Failure> {
-        OpenStorage { folder: self.storage.clone(), remote: self.remote.clone() }.fetch(Some(name))
     }
 
     /// Takes the moments for snapshots that a flag names.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use perstack::environment::Environment;
-use perstack::id::JobId;
+use perstack::runtime::RunError;
 use perstack::store::remote::{RemoteAddress, RemoteStorage};
 
 use super::Process;
@@ -39,6 +39,17 @@ impl StoragePlace {
         }
     }
 
+    /// The folder, for a command that only a folder can serve.
+    ///
+    /// # Errors
+    /// With the exit code for usage, for an object store.
+    pub fn only_folder(self, what: &str) -> Result<PathBuf, Failure> {
+        match self {
+            Self::Folder(folder) => Ok(folder),
+            Self::Remote(address) => Err(not_remote(what, &address)),
+        }
+    }
+
     /// Opens it. Nothing is asked of an object store yet.
     ///
     /// # Errors
@@ -60,34 +71,19 @@ impl StoragePlace {
 }
 
 impl OpenStorage {
-    /// Brings the working copy up for a command that reads the job `name`, or all jobs: those of an object store are read from
-    /// there.
+    /// Brings the working copy up for a command that reads what `name` names, or all jobs.
     ///
     /// # Errors
     /// The object store cannot be asked, or what it has is damaged.
     pub fn fetch(&self, name: Option<&str>) -> Result<(), Failure> {
-        let Some(remote) = &self.remote else { return Ok(()) };
-        let failed = |error| Failure::from(perstack::runtime::RunError::from(error));
-        if let Some(job) = name.and_then(|name| name.parse::<JobId>().ok()) {
-            remote.fetch_job(&job).map_err(failed)?;
-            if self.folder.join("jobs").join(job.as_str()).is_dir() {
-                return Ok(());
-            }
-        }
-        remote.fetch().map_err(failed)
+        let fetched = self.remote.as_ref().map_or(Ok(()), |remote| remote.fetch(name));
+        fetched.map_err(|error| Failure::from(RunError::from(error)))
     }
+}
 
-    /// The storage's folder, for a command that only a folder can serve.
-    ///
-    /// # Errors
-    /// With the exit code for usage, for an object store.
-    pub fn only_folder(self, what: &str) -> Result<PathBuf, Failure> {
-        match self.remote {
-            None => Ok(self.folder),
-            Some(remote) => Err(Failure::usage(anyhow!("{what} is not possible with {}", remote.address()))
-                .help("use a folder as storage for it (--storage)")),
-        }
-    }
+/// The refusal of something that only a folder can serve.
+pub fn not_remote(what: &str, address: &RemoteAddress) -> Failure {
+    Failure::usage(anyhow!("{what} is not possible with {address}")).help("use a folder as storage for it (--storage)")
 }
 
 #[cfg(feature = "s3")]
@@ -96,20 +92,19 @@ mod remote {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use anyhow::anyhow;
     use perstack::budget::Span;
+    use perstack::environment::Environment;
     use perstack::fact::Clock as _;
     use perstack::hex;
     use perstack::runtime::object_store::connect;
     use perstack::runtime::{RunError, SystemClock};
-    use perstack::store::remote::{LEASE, RemoteOptions};
+    use perstack::store::remote::{LEASE, RemoteAddress, RemoteOptions, RemoteStorage};
     use sha2::{Digest as _, Sha256};
 
     use crate::cli::Process;
     use crate::cli::failure::Failure;
     use crate::cli::warning::warn;
-    use anyhow::anyhow;
-    use perstack::environment::Environment;
-    use perstack::store::remote::{RemoteAddress, RemoteStorage};
 
     /// The shortest lease: an owner renews three times in it.
     const SHORTEST: Duration = Duration::from_secs(3);

@@ -59,7 +59,7 @@ pub struct Options {
     pub user_skills: Vec<PathBuf>,
     /// The folder that holds `jobs/`; of a storage in an object store, its working copy.
     pub storage: PathBuf,
-    /// The storage in an object store, if it is in one.
+    /// The storage in an object store whose working copy `storage` is; of no account with any other folder.
     pub remote: Option<RemoteStorage>,
     /// Files and folders that the file tools refuse, besides the storage and the cassette.
     pub off_limits: OffLimits,

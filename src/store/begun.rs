@@ -22,6 +22,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::JobExists`], [`StoreError::Locked`] or the system's error.
     pub fn check_new(&self, job: &Job) -> Result<(), StoreError> {
+        self.fetch_job(&job.id)?;
         self.check_unheld(&job.id)?;
         self.is_replaced(job).map(|_| ())
     }

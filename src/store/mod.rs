@@ -100,21 +100,33 @@ impl Store {
         Self { layout: Layout::new(&no_links::real_root(root)), remote: None }
     }
 
-    /// The storage in an object store, or in the folder `root`.
+    /// The storage in `root`, which may be the working copy of `remote`. Jobs in any other folder stay in that alone.
     pub fn at(root: &Path, remote: Option<&RemoteStorage>) -> Self {
-        Self { remote: remote.cloned(), ..Self::new(remote.map_or(root, RemoteStorage::folder)) }
+        let store = Self::new(root);
+        let remote = remote.filter(|remote| remote.folder() == store.layout.root()).cloned();
+        Self { remote, ..store }
     }
 
-    /// Brings the working copy of an object store up: one job, or all; does nothing for a storage that is a folder.
+    /// Brings the working copy of an object store up to read what `name` names, or all; does nothing for a storage that is a
+    /// folder.
     ///
     /// # Errors
-    /// The object store cannot be asked, what it has is damaged, or the folder cannot be written.
-    pub fn fetch(&self, job: Option<&JobId>) -> Result<(), StoreError> {
-        match (&self.remote, job) {
-            (Some(remote), Some(job)) => remote.fetch_job(job),
-            (Some(remote), None) => remote.fetch(),
-            (None, _) => Ok(()),
-        }
+    /// As [`RemoteStorage::fetch`].
+    pub fn fetch(&self, name: Option<&str>) -> Result<(), StoreError> {
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.fetch(name))
+    }
+
+    /// The same for one job, which need not be there.
+    ///
+    /// # Errors
+    /// As [`RemoteStorage::fetch`].
+    pub fn fetch_job(&self, job: &JobId) -> Result<(), StoreError> {
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.fetch_job(job))
+    }
+
+    /// Returns true if the folder is the working copy of an object store.
+    pub fn is_remote(&self) -> bool {
+        self.remote.is_some()
     }
 
     /// The names of files and folders.
@@ -127,9 +139,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::JobExists`], [`StoreError::Locked`] or the system's error.
     pub fn create_job(&self, job: &Job) -> Result<JobStore, StoreError> {
-        if let Some(remote) = &self.remote {
+        if self.is_remote() {
             // Before its owner is waited for: it is not taken from that one.
-            remote.fetch_job(&job.id)?;
+            self.fetch_job(&job.id)?;
             if self.is_replaced(job)? {
                 return Err(StoreError::JobExists { job: job.id.clone() });
             }
@@ -142,8 +154,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Locked`] or the system's error.
     pub fn open_job(&self, job: &JobId) -> Result<JobStore, StoreError> {
-        if let Some(remote) = self.remote.as_ref().filter(|_| !self.layout.job(job).exists()) {
-            remote.fetch_job(job)?;
+        if !self.layout.job(job).exists() {
+            self.fetch_job(job)?;
         }
         if !atomic::is_folder(&self.layout.job(job))? {
             return Err(self.not_found(format!("there is no job {job} in {}", self.layout.root().display())));

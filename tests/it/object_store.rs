@@ -107,6 +107,30 @@ fn a_job_in_work_elsewhere_is_not_taken() {
     assert!(test.run(["log", "nest"]).assert_code(0).stdout.contains("running"));
     gate.open();
     assert_eq!(first.finish().assert_code(0).stdout, "Done.\n");
+    assert!(test.run(["log", "nest"]).assert_code(0).stdout.contains("completed"));
+}
+
+#[test]
+fn a_replay_leaves_the_object_store_alone() {
+    let (s3, test) = world();
+    let test = test.answers([Answer::text("Done.")]);
+    test.run(["run", "librarian", "q", "--job-id", "nest", "--record", "c.cassette"]).assert_code(0);
+    let before = s3.keys();
+    s3.refuse(403);
+    test.run(["replay", "c.cassette"]).assert_code(0);
+    test.run(["replay", "c.cassette", "--against", "perstack.toml"]).assert_code(0);
+    s3.refuse(0);
+    assert_eq!(s3.keys(), before);
+    for words in [
+        &["replay", "c.cassette", "--storage", STORE][..],
+        &["replay", "c.cassette", "--against", "perstack.toml", "--model", "claude-opus-4-1", "--live", "--trust"],
+    ] {
+        let mut command = std::process::Command::new(test.binary());
+        command.args(words);
+        let ran = test.start(command).finish().assert_code(2);
+        assert!(ran.stderr.contains("a replay is not possible with s3://owls/nightly"), "{}", ran.stderr);
+    }
+    assert!(!test.workspace().join("s3:").exists());
 }
 
 #[test]

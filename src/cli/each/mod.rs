@@ -32,6 +32,7 @@ use super::options::{Doubt, JobArgs, LockArgs, ModelArgs, OutputArgs, Permission
 use super::output_file::OutputFile;
 use super::program_log::print_log_line;
 use super::setup::{ProjectNeed, Setup};
+use super::storage::not_remote;
 use super::{Exit, Process, trust};
 
 /// Jobs at a time where nothing else is asked for.
@@ -178,11 +179,7 @@ pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
     let mut setup = Setup::read_beside_account(process, &args.place, &split, ProjectNeed::Required)?;
     setup.output_schema = job.output_schema(&process.folder)?;
     if let Some(remote) = &setup.remote {
-        return Err(Failure::usage(anyhow!(
-            "a batch keeps its record in a folder, which {} is none of",
-            remote.address()
-        ))
-        .help("use a folder as storage for it (--storage)"));
+        return Err(not_remote("a batch", remote.address()));
     }
     let check = |path: &PathBuf| OutputFile::check("--output-file", path, &process.folder, &setup.storage);
     let file = args.output_file.as_ref().map(check).transpose()?;

@@ -76,7 +76,7 @@ pub fn run(args: &BisectArgs, process: &Process) -> Result<Exit, Failure> {
     }
     let options = options_of(&args.place, process, false)?;
     let store = options.store();
-    store.fetch(None).map_err(RunError::from)?;
+    store.fetch(Some(&args.job)).map_err(RunError::from)?;
     let job = open_log(&options.storage, &args.job)?.id().clone();
     let folder = JobFolder::open(None)?;
     let copy = folder.path().join("workspace");

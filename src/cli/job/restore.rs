@@ -1,7 +1,7 @@
 //! `perstack job restore`: the workspace, or another folder, as it was at a checkpoint.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,20 +9,19 @@ use perstack::event::Event;
 use perstack::id::JobId;
 use perstack::message::Message;
 use perstack::runtime::snapshots::restoring::{
-    CheckpointSnapshot, Restored, differences, find_snapshot, restore_elsewhere, restore_workspace,
+    CheckpointSnapshot, Restored, find_snapshot, named_paths, restore_elsewhere, restore_workspace,
 };
 use perstack::runtime::snapshots::stored::StoredSnapshots;
 use perstack::runtime::{CassetteMode, InDoubt, Options, RunError};
 use perstack::snapshot::SnapshotId;
 use perstack::store::Store;
-use perstack::workspace::WorkspaceChange;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
 use crate::cli::options::{ModelArgs, PlaceArgs};
 use crate::cli::render::visible;
-use crate::cli::setup::{ProjectNeed, Setup, warn};
+use crate::cli::setup::{ProjectNeed, Setup};
 use crate::cli::{Exit, Process};
 
 const AFTER_HELP: &str = "\
@@ -34,9 +33,6 @@ Examples:
   perstack job restore 0244ac3f
   perstack job restore latest --to ../before
   perstack job restore 0244ac3f --snapshot 9f2b4c01";
-
-/// The most paths that a line names.
-const MOST_NAMED: usize = 5;
 
 /// Brings the workspace back to the snapshot of a checkpoint
 #[derive(Debug, Args)]
@@ -59,7 +55,7 @@ pub struct RestoreArgs {
 pub fn run(args: &RestoreArgs, process: &Process) -> Result<Exit, Failure> {
     let options = options_of(&args.place, process, false)?;
     let store = options.store();
-    store.fetch(None).map_err(RunError::from)?;
+    store.fetch(Some(&args.checkpoint)).map_err(RunError::from)?;
     let checkpoint = CheckpointSnapshot::find(&store, &args.checkpoint)?;
     let snapshot = match &args.snapshot {
         Some(name) => find_snapshot(&store, &checkpoint.job, name).map_err(RunError::from)?,
@@ -100,29 +96,11 @@ fn restore_in_place(
     Ok(())
 }
 
-/// Warns where the workspace is not as the checkpoint `name` has it; nothing is changed.
-pub fn warn_of_differences(storage: &Path, place: &PlaceArgs, name: &str, process: &Process) {
-    let store = Store::new(storage);
-    // Whoever resumes it gets the errors of finding it.
-    let Ok(Some(checkpoint)) = CheckpointSnapshot::find_in_job_with_some(&store, name) else { return };
-    let Some(snapshot) = &checkpoint.head.snapshot else { return };
-    let Ok(options) = options_of(place, process, true) else { return };
-    match differences(&store, &checkpoint.job, snapshot, &options) {
-        Ok(changes) if changes.is_empty() => {}
-        Ok(changes) => {
-            let names = named(changes.iter().map(|WorkspaceChange { path, .. }| path.display().to_string()).collect());
-            let line = format!("the workspace is not as the checkpoint had it ({names}): --restore brings it back");
-            warn(process, false, &line);
-        }
-        Err(error) => warn(process, false, &Failure::from(RunError::from(error)).line()),
-    }
-}
-
 /// Restores the state of the checkpoint `name`, for a job that is resumed from it.
 pub fn restore_for_resume(place: &PlaceArgs, name: &str, process: &Process, quiet: bool) -> Result<(), Failure> {
     let options = options_of(place, process, true)?;
     let store = options.store();
-    store.fetch(None).map_err(RunError::from)?;
+    store.fetch(Some(name)).map_err(RunError::from)?;
     let checkpoint = CheckpointSnapshot::find(&store, name)?;
     let snapshot = checkpoint.snapshot().map_err(RunError::from)?;
     restore_in_place(&store, &checkpoint.job, snapshot, &options, quiet)
@@ -136,20 +114,13 @@ fn report(restored: &Restored, job: &JobId, snapshot: &SnapshotId, quiet: bool) 
         // With stderr closed there is no place left to report to.
         let _ = writeln!(std::io::stderr().lock(), "{}", visible(line));
     };
-    let changed = restored.changed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-    match changed.len() {
+    let changed = named_paths(restored.changed.iter().map(PathBuf::as_path));
+    match restored.changed.len() {
         0 => print(&format!("the workspace is as snapshot {} has it", snapshot.short())),
-        1 => print(&format!("restored snapshot {}: 1 path ({})", snapshot.short(), named(changed))),
-        count => print(&format!("restored snapshot {}: {count} paths ({})", snapshot.short(), named(changed))),
+        1 => print(&format!("restored snapshot {}: 1 path ({changed})", snapshot.short())),
+        count => print(&format!("restored snapshot {}: {count} paths ({changed})", snapshot.short())),
     }
     if let Some(kept) = restored.kept.as_ref().filter(|_| !restored.changed.is_empty()) {
         print(&format!("what was there is kept: perstack job restore {job} --snapshot {}", kept.short()));
     }
-}
-
-fn named(mut names: Vec<String>) -> String {
-    let more = names.len().saturating_sub(MOST_NAMED);
-    names.truncate(MOST_NAMED);
-    let names = names.join(", ");
-    if more > 0 { format!("{names} and {more} more") } else { names }
 }

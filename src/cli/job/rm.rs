@@ -17,7 +17,7 @@ use crate::cli::log::page::Page;
 use crate::cli::owners::OwnerCheck;
 use crate::cli::prompt::{drop_typed_ahead, is_in_background};
 use crate::cli::render::Paint;
-use crate::cli::setup::open_storage;
+use crate::cli::setup::storage_place;
 use crate::cli::{Exit, Process};
 
 const AFTER_HELP: &str = "\
@@ -57,8 +57,8 @@ fn age(text: &str) -> Result<u64, String> {
 
 /// Runs the command.
 pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = open_storage(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
-    let storage = storage.only_folder("removing jobs")?;
+    let place = storage_place(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
+    let storage = place.only_folder("removing jobs")?;
     let store = Store::new(&storage);
     // Of removals that were cut short: they were agreed to then.
     let leftovers = store.remove_leftovers();

@@ -19,6 +19,7 @@ use crate::cli::job_runner::{self, JobCommand, JobOrigin, LiveReplay};
 use crate::cli::options::{BudgetArgs, JobArgs, LockArgs, OutputArgs, PermissionArgs, PlaceArgs, SessionArgs};
 use crate::cli::output_file::OutputFiles;
 use crate::cli::setup::is_own_expert;
+use crate::cli::storage::not_remote;
 use crate::cli::{Exit, Process, trust};
 
 /// The folder of such jobs in the storage.
@@ -116,9 +117,10 @@ pub fn go_on(
     };
     setup.print_warnings(process, output.quiet);
     let trust = trust::require_for_job(&setup, process, &job_args, std::slice::from_ref(&start.expert))?;
-    let folder = match storage {
-        Some(named) => JobFolder::open(Some(named))?,
-        None => JobFolder::kept_in(&setup.storage.join(REPLAYS), start.job_id.as_str())?,
+    let folder = match (storage, &setup.remote) {
+        (Some(named), _) => JobFolder::open(Some(named))?,
+        (None, Some(remote)) => return Err(not_remote("a replay", remote.address())),
+        (None, None) => JobFolder::kept_in(&setup.storage.join(REPLAYS), start.job_id.as_str())?,
     };
     setup.hide(setup.storage.clone());
     folder.path().clone_into(&mut setup.storage);

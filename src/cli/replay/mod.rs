@@ -28,6 +28,7 @@ use super::options::{Format, OutputArgs};
 use super::outcome::{error_of, exit_of};
 use super::output_file::OutputFiles;
 use super::render::{Paint, Screen, steps, visible};
+use super::storage::StoragePlace;
 use super::{Exit, Process};
 
 const EXAMPLES: &str = "\
@@ -89,6 +90,12 @@ pub struct ReplayArgs {
 }
 
 impl ReplayArgs {
+    /// The folder that was named for the job.
+    fn named_folder(&self, process: &Process) -> Result<Option<PathBuf>, Failure> {
+        let named = self.storage.as_ref().map(|named| StoragePlace::named(named, process)?.only_folder("a replay"));
+        named.transpose()
+    }
+
     fn output(&self) -> OutputArgs {
         OutputArgs {
             output: self.output,
@@ -115,7 +122,7 @@ pub fn run(args: &ReplayArgs, process: &Process) -> Result<Exit, Failure> {
         let candidate = args.live.candidate(config, args.model.as_ref());
         return run_against(&recorded, &candidate, (args, &output), format, process);
     }
-    let folder = JobFolder::open(args.storage.as_ref().map(|folder| process.folder.join(folder)))?;
+    let folder = JobFolder::open(args.named_folder(process)?)?;
     let files = OutputFiles::check(&output, process, folder.path())?;
     let cancel = CancellationToken::new();
     let screen = Arc::new(Screen::new(process, &output, format, files.result, &cancel)?);
@@ -171,7 +178,7 @@ fn run_against(
             let text = difference.text(Paint::of_stdout(process));
             writeln!(std::io::stdout().lock(), "{text}\n").map_err(cannot)?;
         }
-        let storage = args.storage.as_ref().map(|folder| process.folder.join(folder));
+        let storage = args.named_folder(process)?;
         let job = DifferingJob { recorded, candidate, difference, part: *part };
         return live::go_on(job, &args.live, output, storage, process);
     }

@@ -67,26 +67,29 @@ impl LiveSide {
         stop: &StopSignal,
     ) -> Result<Arc<JobContext>, StoreError> {
         let Self { options, backends, files } = self;
-        let snapshots = SnapshotTaker::open(&options, job, &backends.redactor)?;
-        let (store, job, stop) = (store.clone(), Arc::clone(job), stop.clone());
-        let (budget, shared, live, is_beyond) = (None, None, None, true);
-        Ok(Arc::new(JobContext {
-            options,
-            backends,
-            files,
-            store,
-            job,
-            stop,
-            budget,
-            shared,
-            snapshots,
-            live,
-            is_beyond,
-        }))
+        let stored = (store.clone(), Arc::clone(job));
+        let context = JobContext::new(options, backends, files, stored, stop.clone())?;
+        Ok(Arc::new(JobContext { is_beyond: true, ..context }))
     }
 }
 
 impl JobContext {
+    /// A job that is stored, without a budget, an account, or another side to its recording.
+    ///
+    /// # Errors
+    /// The snapshots that the job has already cannot be read.
+    pub fn new(
+        options: Options,
+        backends: JobBackends,
+        files: InstructionFiles,
+        (store, job): (Store, Arc<JobStore>),
+        stop: StopSignal,
+    ) -> Result<Self, StoreError> {
+        let snapshots = SnapshotTaker::open(&options, &job, &backends.redactor)?;
+        let (budget, shared, live, is_beyond) = (None, None, None, false);
+        Ok(Self { options, backends, files, store, job, stop, budget, shared, snapshots, live, is_beyond })
+    }
+
     /// The job's id.
     pub fn job_id(&self) -> &JobId {
         self.job.id()

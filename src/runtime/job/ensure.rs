@@ -19,9 +19,6 @@ use crate::store::{Found, Store, StoreError};
 /// Brings the job `input.job_id` to its end. Without an id, or without a record of that job, it is started.
 pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let store = options.store();
-    if let Some(id) = &input.job_id {
-        store.fetch(Some(id))?;
-    }
     match look(&store, input, options)? {
         Ensured::Begins(input) => Box::pin(run(input, options)).await,
         Ensured::GoesOn(input) => Box::pin(resume::resume(input, options)).await,
@@ -50,6 +47,7 @@ pub enum Ensured {
 /// The job is about another query, or of another expert; or it cannot be read.
 pub fn look(store: &Store, input: RunInput, options: &Options) -> Result<Ensured, RunError> {
     let Some(id) = input.job_id.clone() else { return Ok(Ensured::Begins(input)) };
+    store.fetch_job(&id)?;
     match store.find_job(&id) {
         Ok(Found::Run { run, checkpoint: Some(entry), .. }) => {
             let checkpoint = recorded_run::read_checkpoint(store, &entry)?;

@@ -46,7 +46,6 @@ use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::run::verify::check_read_only;
-use crate::runtime::snapshots::SnapshotTaker;
 use crate::runtime::stop::{StopReason, StopSignal};
 use crate::store::{JobStore, Store, StoreError};
 use crate::usage::Usage;
@@ -82,23 +81,9 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
     let job_store = Arc::new(store.create_job(&job)?);
     stop_when_lost(&job_store, options);
-    let snapshots = SnapshotTaker::open(options, &job_store, &backends.redactor)?;
     let live = live.map(|live| live.into_context(&store, &job_store, &stop)).transpose()?;
-    let options = options.clone();
-    let (budget, is_beyond) = (None, false);
-    let context = JobContext {
-        options,
-        backends,
-        files,
-        job: job_store,
-        store,
-        stop,
-        budget,
-        shared,
-        snapshots,
-        live,
-        is_beyond,
-    };
+    let context = JobContext::new(options.clone(), backends, files, (store, job_store), stop)?;
+    let context = JobContext { shared, live, ..context };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
 }
 
@@ -213,7 +198,7 @@ pub async fn live_side(options: &Options, expert: &Expert) -> Result<Option<Live
 /// # Errors
 /// It has no limits, or a failure of the storage.
 pub fn shared_account(store: &Store, options: &Options) -> Result<Option<Arc<SharedAccount>>, RunError> {
-    if options.account.is_some() && options.remote.is_some() {
+    if options.account.is_some() && store.is_remote() {
         return Err(StoreError::NotRemote { what: "an account that jobs share" }.into());
     }
     let opened = options.account.as_ref().map(|account| SharedAccount::open(store, account)).transpose()?;

@@ -63,9 +63,6 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
         PlanInput::Resume(input) => plan_resumed(input, options).await,
         PlanInput::Ensure(input) => {
             let store = options.store();
-            if let Some(id) = &input.job_id {
-                store.fetch(Some(id))?;
-            }
             let expert = expert_asked(&input, options)?;
             match ensure::look(&store, input, options)? {
                 Ensured::Begins(input) => plan_new(input, options).await,
@@ -86,9 +83,6 @@ async fn plan_new(input: RunInput, options: &Options) -> Result<JobPlan, RunErro
     let expert = expert_asked(&input, options)?;
     let backends = JobBackends::without_asking(options, expert)?;
     let store = options.store();
-    if let Some(id) = &input.job_id {
-        store.fetch(Some(id))?;
-    }
     let shared = seen_account(&store, options)?;
     let NewJob { job, run, query, attached, files, warnings } =
         NewJob::new(input, expert, (options, &backends), &store, shared.as_ref())?;

@@ -35,7 +35,7 @@ use crate::runtime::run::continuation::parameters_of;
 use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::stopped::complete;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::snapshots::SnapshotTaker;
+use crate::runtime::snapshots::restoring::difference_warning;
 use crate::setting::RunSetting;
 use crate::store::{Found, Store, StoreError};
 use crate::tool::ToolResult;
@@ -80,32 +80,23 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         ..recorded(job.id.clone())
     })?;
     let stop = stop_signal(in_force, behind, spending.spent, began);
-    let snapshots = SnapshotTaker::open(&options, &job_store, &backends.redactor)?;
     let job_store = Arc::new(job_store);
     let live = live.map(|live| live.into_context(&store, &job_store, &stop)).transpose()?;
-    let (budget, is_beyond) = (None, false);
-    let context = JobContext {
-        options,
-        backends,
-        files,
-        store,
-        job: job_store,
-        stop,
-        budget,
-        shared,
-        snapshots,
-        live,
-        is_beyond,
-    };
+    let context = JobContext::new(options, backends, files, (store, job_store), stop)?;
+    let context = JobContext { shared, live, ..context };
     let completed = match &point {
         // It had ended, but its process died before the end was stored and reported: both is done now.
         ResumePoint::Interrupted { past, .. } if past.status().is_some() => Some(complete(&context, past, true)?),
         _ => None,
     };
+    // A replay has a workspace of its own.
+    let compares = !context.backends.tape.is_replay();
+    let changed = if compares { difference_warning(&context.store, point.head(), &context.options) } else { None };
     let root = match next_task(point, masked(sent, &context.backends), &context.backends)? {
         NextTask::Run(task) => {
             let expert = context.options.experts.get(task.expert().0)?;
-            let warnings = warnings_of(stored.as_ref(), expert, context.basis())?;
+            let mut warnings = warnings_of(stored.as_ref(), expert, context.basis())?;
+            warnings.extend(changed);
             let prepared = in_time(&context.stop, prepare(context.basis(), &task, expert, warnings)).await?;
             Root::Task(task, Box::new(prepared))
         }

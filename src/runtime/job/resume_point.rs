@@ -14,9 +14,6 @@ use crate::runtime::options::{Options, ResumeFrom, ResumeInput};
 use crate::setting::RunSetting;
 use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 
-/// The length of a job's id of our own.
-const FULL_ID: usize = 36;
-
 /// The state that a job is resumed from.
 pub enum ResumePoint {
     /// A Run whose process died before the job's end was stored: its log leads on.
@@ -48,12 +45,12 @@ impl ResumePoint {
 /// # Errors
 /// The object store cannot be asked, or what it has is damaged.
 pub fn fetch(store: &Store, from: &ResumeFrom) -> Result<(), RunError> {
-    let job = match from {
-        ResumeFrom::Job(job) | ResumeFrom::Checkpoint(job, _) => Some(job),
-        ResumeFrom::Latest | ResumeFrom::LatestAt(_) | ResumeFrom::Named(_) => None,
+    let name = match from {
+        ResumeFrom::Job(job) | ResumeFrom::Checkpoint(job, _) => Some(job.as_str()),
+        ResumeFrom::Named(name) => Some(name.as_str()),
+        ResumeFrom::Latest | ResumeFrom::LatestAt(_) => None,
     };
-    // The beginning of an id names a job too.
-    Ok(store.fetch(job.filter(|job| job.as_str().len() >= FULL_ID))?)
+    Ok(store.fetch(name)?)
 }
 
 /// Finds what the caller named.

@@ -303,7 +303,6 @@ mod tests {
     use crate::runtime::job::instruction_files::InstructionFiles;
     use crate::runtime::options::Options;
     use crate::runtime::run::events::EventEmitter;
-    use crate::runtime::snapshots::SnapshotTaker;
     use crate::runtime::stop::StopSignal;
     use crate::runtime::tools::notices::NoticeBoard;
     use crate::setting::ProviderName;
@@ -339,20 +338,8 @@ mod tests {
         };
         let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
         let job = Arc::new(store.create_job(&job).unwrap());
-        let snapshots = SnapshotTaker::open(&options, &job, &backends.redactor).unwrap();
-        let job = Arc::new(JobContext {
-            options,
-            backends,
-            files: InstructionFiles::default(),
-            store,
-            job,
-            stop,
-            budget: None,
-            shared: None,
-            snapshots,
-            live: None,
-            is_beyond: false,
-        });
+        let files = InstructionFiles::default();
+        let job = Arc::new(JobContext::new(options, backends, files, (store, job), stop).unwrap());
         let emitter = EventEmitter {
             sink: Arc::new(|_: &Event, _: &[Message]| {}),
             clock: Arc::clone(&job.backends.clock),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointHead;
+use crate::hint::ErrorHint as _;
 use crate::id::JobId;
 use crate::runtime::error::RunError;
 use crate::runtime::job::resume_point;
@@ -17,6 +18,9 @@ use crate::store::{Found, JobStore, PackWriter, Store, StoreError};
 use crate::workspace::{
     FolderList, FoundFiles, LeftOutEntry, ObjectSink, ScanError, SnapshotRules, WorkspaceChange, WorkspaceScan, restore,
 };
+
+/// The paths that a line names.
+const MOST_NAMED: usize = 5;
 
 /// A restoration that was done.
 #[derive(Debug)]
@@ -54,20 +58,6 @@ impl CheckpointSnapshot {
         };
         let (point, _) = resume_point::load(store, &job, &found)?;
         Ok(Self { job, head: point.head().clone() })
-    }
-
-    /// The same, if its job has states at all: the others are not read.
-    ///
-    /// # Errors
-    /// As [`CheckpointSnapshot::find`].
-    pub fn find_in_job_with_some(store: &Store, name: &str) -> Result<Option<Self>, RunError> {
-        let found = resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?;
-        let job = match &found {
-            Found::Run { job, .. } => job,
-            Found::Checkpoint(entry) => &entry.job,
-            Found::File(_) => return Ok(None),
-        };
-        if store.layout().snapshots(job).is_dir() { Self::find(store, name).map(Some) } else { Ok(None) }
     }
 
     /// Its state.
@@ -110,6 +100,28 @@ pub fn differences(
         Some(list) => Ok(list),
         None => stored.list(id).map_err(SnapshotError::from),
     })
+}
+
+/// The warning that the workspace is not as the checkpoint with this head has it, or cannot be compared with it. `None` where
+/// it is, and for a checkpoint without a state.
+pub fn difference_warning(store: &Store, head: &CheckpointHead, options: &Options) -> Option<String> {
+    match differences(store, &head.job_id, head.snapshot.as_ref()?, options) {
+        Ok(changes) if changes.is_empty() => None,
+        Ok(changes) => {
+            let names = named_paths(changes.iter().map(|WorkspaceChange { path, .. }| path.as_path()));
+            Some(format!("the workspace is not as the checkpoint had it ({names}): --restore brings it back"))
+        }
+        Err(error) => Some(RunError::from(error).with_hint()),
+    }
+}
+
+/// The first of these paths, and how many more there are.
+pub fn named_paths<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
+    let mut names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    let more = names.len().saturating_sub(MOST_NAMED);
+    names.truncate(MOST_NAMED);
+    let names = names.join(", ");
+    if more > 0 { format!("{names} and {more} more") } else { names }
 }
 
 /// Brings the workspace to a state that `job` has. The state that it is in is stored first.

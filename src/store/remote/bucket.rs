@@ -17,14 +17,14 @@ use crate::store::StoreError;
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 /// The slowest line that is waited for, in bytes a millisecond.
 const SLOWEST: u64 = 250;
-/// The bytes of an object that is read, as far as time is given for them.
-const MOST_READ: u64 = 64 << 20;
+/// The longest wait for a list: it has a page for each thousand names.
+const LIST_TIME: Duration = Duration::from_mins(2);
 /// The wait between tries, at first; twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait between tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The tries of a request that may simply be made again.
-const TRIES: u32 = 6;
+const TRIES: u32 = 4;
 
 /// The object store, and the thread that asks it.
 pub struct BucketThread {
@@ -121,16 +121,16 @@ impl Backoff {
 pub async fn get(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(Bytes, UpdateVersion)>, StoreError> {
     let mut backoff = Backoff::default();
     loop {
-        let asked = tokio::time::timeout(time_for(MOST_READ), async {
-            let found = bucket.get(path).await?;
+        let asked = async {
+            let found = within(ANSWER_TIME, bucket.get(path)).await?;
             let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
-            Ok((found.bytes().await?, version))
-        });
+            let time = time_for(found.meta.size);
+            Ok((within(time, found.bytes()).await?, version))
+        };
         let error = match asked.await {
-            Ok(Ok(found)) => return Ok(Some(found)),
-            Ok(Err(Error::NotFound { .. })) => return Ok(None),
-            Ok(Err(error)) => error,
-            Err(_) => no_answer(),
+            Ok(found) => return Ok(Some(found)),
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => error,
         };
         if !may_pass(&error) || !backoff.wait().await {
             return Err(failed("read", path, error));
@@ -145,10 +145,28 @@ pub async fn get(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(Bytes
 pub async fn put(bucket: &dyn Bucket, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<UpdateVersion, Error> {
     let options = PutOptions { mode, ..PutOptions::default() };
     let time = time_for(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    match tokio::time::timeout(time, bucket.put_opts(path, bytes.into(), options)).await {
-        Ok(put) => put.map(UpdateVersion::from),
-        Err(_) => Err(no_answer()),
+    within(time, bucket.put_opts(path, bytes.into(), options)).await.map(UpdateVersion::from)
+}
+
+/// The folders below a prefix.
+///
+/// # Errors
+/// The last fault.
+pub async fn list_folders(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Vec<ObjectPath>, StoreError> {
+    let mut backoff = Backoff::default();
+    loop {
+        match within(LIST_TIME, bucket.list_with_delimiter(Some(path))).await {
+            Ok(listed) => return Ok(listed.common_prefixes),
+            Err(error) if may_pass(&error) && backoff.wait().await => {}
+            Err(error) => return Err(failed("list", path, error)),
+        }
     }
+}
+
+/// The answer to a request, or the error that there was none in time.
+async fn within<T>(time: Duration, request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let no_answer = || Error::Generic { store: "object store", source: "it did not answer in time".into() };
+    tokio::time::timeout(time, request).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 /// The end of a put under a name that must not be taken.
@@ -206,10 +224,6 @@ pub fn may_pass(error: &Error) -> bool {
 /// The longest wait for an answer with, or to, so many bytes.
 fn time_for(bytes: u64) -> Duration {
     ANSWER_TIME.saturating_add(Duration::from_millis(bytes / SLOWEST))
-}
-
-fn no_answer() -> Error {
-    Error::Generic { store: "object store", source: "it did not answer in time".into() }
 }
 
 /// The error of an object that could not be read or written.

@@ -11,7 +11,7 @@ pub fn since_boot() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
 }
 
-/// The time since the first call. Where the system has no clock that goes on in suspension, the time of day has to do.
+/// The time of day: the system has no other clock that is known to go on in suspension.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub fn since_boot() -> Duration {
     let now = std::time::SystemTime::now();

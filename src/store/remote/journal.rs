@@ -136,12 +136,7 @@ impl RemoteJob {
             return Ok(());
         }
         let (bytes, digest) = encode(&self.segment(end.copy.digest.clone(), changes), &self.id)?;
-        let (n, shared, lease) = (end.copy.next, Arc::clone(&self.shared), self.lease.watch());
-        let path = self.shared.address.segment(&self.id, n);
-        let put = self.shared.bucket.wait(async move {
-            let bucket = &*shared.bucket.bucket;
-            put_once(bucket, &path, bytes, || lease.holds()).await
-        })?;
+        let put = put_segment(&self.shared, &self.id, end.copy.next, bytes, &self.lease)?;
         match put {
             PutEnd::Done => {
                 end.copy.advance(digest, self.epoch);
@@ -246,10 +241,7 @@ fn seal(
         let after = copy.digest.clone();
         let seal = Segment { epoch, nonce: nonce.to_owned(), after, is_seal: true, changes: Vec::new() };
         let (bytes, digest) = encode(&seal, id)?;
-        let (shared_, path, lease) = (Arc::clone(shared), shared.address.segment(id, copy.next), lease.watch());
-        let put = shared
-            .bucket
-            .wait(async move { put_once(&*shared_.bucket.bucket, &path, bytes, || lease.holds()).await })?;
+        let put = put_segment(shared, id, copy.next, bytes, lease)?;
         match put {
             PutEnd::Done => {
                 copy.advance(digest, epoch);
@@ -259,6 +251,18 @@ fn seal(
             PutEnd::Taken(_) => *copy = bring_up(shared, id, epoch)?,
         }
     }
+}
+
+/// Puts a segment under its number, for as long as the lease holds.
+fn put_segment(
+    shared: &Arc<Shared>,
+    id: &JobId,
+    number: u64,
+    bytes: Bytes,
+    lease: &Lease,
+) -> Result<PutEnd, StoreError> {
+    let (bucket, path, lease) = (Arc::clone(&shared.bucket.bucket), shared.address.segment(id, number), lease.watch());
+    shared.bucket.wait(async move { put_once(&*bucket, &path, bytes, || lease.holds()).await })
 }
 
 fn encode(segment: &Segment, id: &JobId) -> Result<(Bytes, String), StoreError> {

@@ -37,7 +37,7 @@ use object_store::ObjectStore as Bucket;
 pub use address::RemoteAddress;
 pub use journal::RemoteJob;
 
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, atomic};
 use crate::id::JobId;
 use bucket::BucketThread;
 pub(super) use working_copy::is_elsewhere;
@@ -99,11 +99,18 @@ impl RemoteStorage {
         &self.shared.address
     }
 
-    /// Brings the working copy of all jobs up to the object store.
+    /// Brings the working copy up to the object store for reading what `name` names: the job of this id, else all jobs, of
+    /// which one may have an id, a Run or a checkpoint that begins or ends so.
     ///
     /// # Errors
     /// The store cannot be asked, what it has is damaged, or the folder cannot be written.
-    pub fn fetch(&self) -> Result<(), StoreError> {
+    pub fn fetch(&self, name: Option<&str>) -> Result<(), StoreError> {
+        if let Some(job) = name.and_then(|name| name.parse().ok()) {
+            self.fetch_job(&job)?;
+            if atomic::is_folder(&self.shared.layout.job(&job))? {
+                return Ok(());
+            }
+        }
         working_copy::fetch_all(&self.shared)
     }
 

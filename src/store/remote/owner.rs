@@ -70,10 +70,7 @@ enum Change {
 /// The store cannot be asked, or what it has is no such record.
 pub async fn read(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(OwnerRecord, UpdateVersion)>, StoreError> {
     let Some((bytes, version)) = bucket::get(bucket, path).await? else { return Ok(None) };
-    let damaged = |what: String| StoreError::Remote {
-        what: format!("{path} in the object store is damaged"),
-        source: what.into(),
-    };
+    let damaged = |what: String| StoreError::RemoteDamaged { object: path.to_string(), what };
     let record: OwnerRecord = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if record.format_version > FORMAT_VERSION {
         return Err(damaged(format!(

@@ -15,12 +15,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStore as _;
 use object_store::path::Path as ObjectPath;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::bucket::{failed, get};
+use super::bucket::{get, list_folders};
 use super::segment::{ChangedContents, FileChange, Segment};
 use super::{Shared, owner};
 use crate::checkpoint::FORMAT_VERSION;
@@ -104,11 +103,14 @@ pub fn fetch_job(shared: &Arc<Shared>, job: &JobId) -> Result<(), StoreError> {
     note_owners(shared, vec![job.clone()])
 }
 
-/// Notes which of the jobs that have not ended another process works on, for those who read the copy.
+/// Notes which of the jobs that have not ended another process works on, for those who read the copy. One that has ended is
+/// nobody's, whoever had it when the copy was brought up before.
 fn note_owners(shared: &Arc<Shared>, jobs: Vec<JobId>) -> Result<(), StoreError> {
     let store = Store::new(shared.layout.root());
     let is_open = |job: &JobId| store.job(job).is_ok_and(|job| job.status == JobStatus::Running);
-    let jobs: Vec<JobId> = jobs.into_iter().filter(|job| is_open(job) && !is_held(shared, job)).collect();
+    let (open, ended): (Vec<JobId>, Vec<JobId>) = jobs.into_iter().partition(is_open);
+    ended.iter().try_for_each(|job| note_elsewhere(shared, job, false))?;
+    let jobs: Vec<JobId> = open.into_iter().filter(|job| !is_held(shared, job)).collect();
     let owned = shared.bucket.wait({
         let shared = Arc::clone(shared);
         async move {
@@ -207,8 +209,11 @@ fn is_held(shared: &Shared, job: &JobId) -> bool {
     Store::new(shared.layout.root()).holder_here(job).is_some()
 }
 
-/// `None` where nothing is known of the files, which then are as nothing.
+/// `None` where nothing is known of the files, which then are as nothing, or there are none.
 fn state_of(shared: &Shared, job: &JobId) -> Result<Option<CopyState>, StoreError> {
+    if !disk::is_folder(&shared.layout.job(job)) {
+        return Ok(None);
+    }
     match snapshot::read_versioned::<CopyState>(&state_file(shared, job)) {
         Ok(state) => Ok(Some(state)),
         Err(error) if error.is_not_found() || error.is_damaged() => Ok(None),
@@ -342,11 +347,8 @@ async fn segments_from(shared: &Shared, job: &JobId, from: u64, most: usize) -> 
 
 /// The ids of all jobs.
 async fn list_jobs(shared: &Shared) -> Result<Vec<JobId>, StoreError> {
-    let path = shared.address.jobs();
-    let listed = shared.bucket.bucket.list_with_delimiter(Some(&path)).await;
-    let listed = listed.map_err(|error| failed("list", &path, error))?;
-    let last = |prefix: &ObjectPath| prefix.filename()?.parse().ok();
-    Ok(listed.common_prefixes.iter().filter_map(last).collect())
+    let folders = list_folders(&*shared.bucket.bucket, &shared.address.jobs()).await?;
+    Ok(folders.iter().filter_map(|folder| folder.filename()?.parse().ok()).collect())
 }
 
 /// The jobs that have a segment of this number.

@@ -16,6 +16,7 @@ use super::segment::Segment;
 use super::{Bucket, RemoteOptions, RemoteStorage, working_copy};
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
+use crate::job::{Job, JobStatus};
 use crate::store::tests::{fact, facts, job, setting};
 use crate::store::{JobStore, LogReader, RunStore, Store, StoreError};
 
@@ -107,7 +108,7 @@ fn a_job_goes_on_at_another_machine_with_the_same_bytes() {
     drop(run);
     held.write_job(&job("j1", 7)).unwrap();
     drop(held);
-    b.remote.fetch().unwrap();
+    b.remote.fetch(None).unwrap();
     assert_eq!(b.facts(), facts(2));
     let (here, there) = (a.store.layout(), b.store.layout());
     for (here, there) in [
@@ -144,7 +145,7 @@ fn what_was_not_handed_over_is_not_there_for_anybody() {
     append(&mut run, 9).unwrap();
     drop((held, run));
     let c = Machine::new(&bucket, "c", LONG);
-    c.remote.fetch().unwrap();
+    c.remote.fetch(None).unwrap();
     assert_eq!(c.facts(), [fact(1), fact(9)]);
 }
 
@@ -159,7 +160,7 @@ fn a_copy_whose_process_was_killed_is_read_anew() {
     // As a kill leaves it, and an error: the copy has more than was handed over.
     drop((held, run));
     assert_eq!(LogReader::open(&log).unwrap().read_all().unwrap(), facts(2));
-    a.remote.fetch().unwrap();
+    a.remote.fetch(None).unwrap();
     assert_eq!(a.facts(), facts(1));
 }
 
@@ -171,13 +172,16 @@ fn a_job_that_somebody_works_on_is_not_taken_and_a_silent_one_is() {
     let b = Machine::new(&bucket, "b", LONG);
     let (held, mut run) = a.create();
     append(&mut run, 1).unwrap();
-    b.remote.fetch().unwrap();
+    b.remote.fetch(None).unwrap();
     let error = b.store.open_job(&id()).err().unwrap();
     assert_eq!(error.to_string(), "job j1 is being worked on by machine a");
     assert!(error.is_locked() && b.notices.lock().unwrap()[0].contains("worked on by machine a"));
-    b.remote.fetch().unwrap();
+    b.remote.fetch(None).unwrap();
     assert!(b.store.check_unheld(&id()).is_err(), "readers see it too");
+    held.write_job(&Job { status: JobStatus::Completed, ..job("j1", 1) }).unwrap();
     drop((held, run));
+    b.remote.fetch(None).unwrap();
+    assert!(b.store.check_unheld(&id()).is_ok(), "a job that has ended is nobody's");
     let (held, mut run) = b.reopen();
     assert_eq!(b.notices.lock().unwrap().len(), 1, "nobody is waited for who let go");
     append(&mut run, 2).unwrap();
@@ -198,7 +202,7 @@ fn an_owner_that_was_taken_for_dead_records_nothing_more() {
     // It is silent: nothing renews while another machine waits for it.
     let go_on = a.stop();
     let b = Machine::new(&bucket, "b", LONG);
-    b.remote.fetch().unwrap();
+    b.remote.fetch(None).unwrap();
     let (held_b, mut run_b) = b.reopen();
     drop(go_on);
     for _ in 0..2 {
@@ -209,7 +213,7 @@ fn an_owner_that_was_taken_for_dead_records_nothing_more() {
     append(&mut run_b, 2).unwrap();
     drop((held_b, run_b, held, run));
     let c = Machine::new(&bucket, "c", LONG);
-    c.remote.fetch().unwrap();
+    c.remote.fetch(None).unwrap();
     assert_eq!(c.facts(), facts(2));
     assert_eq!(*lost.lock().unwrap(), 1, "what it has started is ended");
 }
@@ -231,8 +235,8 @@ fn one_id_is_one_job_and_the_second_is_refused_at_once() {
 fn whatever_put_fails_or_loses_its_answer_the_record_has_all_that_was_acknowledged_and_no_more() {
     for fault in [Fault::Refused, Fault::AnswerLost, Fault::Dropped, Fault::Doubled] {
         for at in 0..12 {
-            let scripted = Arc::new(Scripted::new(fault, at));
-            let bucket: Arc<dyn Bucket> = Arc::clone(&scripted) as _;
+            let scripted = Scripted::new(fault, at);
+            let bucket: Arc<dyn Bucket> = Arc::new(scripted.clone());
             let a = Machine::new(&bucket, "a", LONG);
             let mut acknowledged = 0;
             let begun = a.store.create_job(&job("j1", 1)).and_then(|held| {
@@ -246,7 +250,7 @@ fn whatever_put_fails_or_loses_its_answer_the_record_has_all_that_was_acknowledg
             });
             scripted.heal();
             let b = Machine::new(&bucket, "b", LONG);
-            b.remote.fetch().unwrap();
+            b.remote.fetch(None).unwrap();
             let log = b.store.layout().log(&id(), &run_id());
             let there = LogReader::open(&log).map_or(Vec::new(), |log| log.read_all().unwrap());
             match begun {
@@ -292,7 +296,7 @@ fn a_damaged_segment_is_named_and_nothing_is_read_over_it() {
         })
         .unwrap();
     let b = Machine::new(&bucket, "b", LONG);
-    let error = b.remote.fetch().unwrap_err().to_string();
+    let error = b.remote.fetch(None).unwrap_err().to_string();
     assert!(error.contains("nightly/jobs/j1/segments/000000000001") && error.contains("damaged"), "{error}");
 }
 
@@ -317,6 +321,30 @@ fn an_owner_who_reads_behind_a_later_ones_seal_goes_on_nowhere() {
 }
 
 #[test]
+fn a_copy_without_its_jobs_is_made_again() {
+    let bucket = memory();
+    let a = Machine::new(&bucket, "a", LONG);
+    let (held, mut run) = a.create();
+    append(&mut run, 1).unwrap();
+    drop((held, run));
+    std::fs::remove_dir_all(a.store.layout().jobs()).unwrap();
+    a.remote.fetch(None).unwrap();
+    assert_eq!(a.facts(), facts(1));
+}
+
+#[test]
+fn jobs_of_another_folder_stay_in_it() {
+    let bucket = memory();
+    let a = Machine::new(&bucket, "a", LONG);
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path(), Some(&a.remote));
+    drop(store.create_job(&job("j1", 1)).unwrap());
+    assert!(!store.is_remote() && store.layout().root() == folder.path().canonicalize().unwrap());
+    a.remote.fetch(None).unwrap();
+    assert!(a.store.job_ids().unwrap().is_empty());
+}
+
+#[test]
 fn large_files_and_long_outputs_come_along() {
     let bucket = memory();
     let (a, b) = (Machine::new(&bucket, "a", LONG), Machine::new(&bucket, "b", LONG));
@@ -326,7 +354,7 @@ fn large_files_and_long_outputs_come_along() {
     std::fs::write(outputs.join("call-1.txt"), "owl ".repeat(500_000)).unwrap();
     append(&mut run, 1).unwrap();
     drop((held, run));
-    b.remote.fetch().unwrap();
+    b.remote.fetch(None).unwrap();
     let there = bytes(b.store.layout().outputs(&id(), &run_id()).join("call-1.txt"));
     assert_eq!(there.len(), 2_000_000);
 }

@@ -1,7 +1,10 @@
-//! [`Scripted`]: an object store in memory that fails by a script.
+//! [`Scripted`]: an object store in memory that fails by a script, and whose requests come in the order of whoever looks at them.
 
 use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
@@ -16,7 +19,7 @@ use object_store::{
 pub enum Fault {
     /// Refused for good.
     Refused,
-    /// Done, without an answer.
+    /// Done or refused by its condition, without an answer.
     AnswerLost,
     /// Neither done nor answered.
     Dropped,
@@ -28,23 +31,50 @@ pub enum Fault {
     IgnoresMatch,
 }
 
-/// An object store whose `at`th put fails.
+/// An object store whose `at`th put fails. Clones share the objects and the count.
+#[derive(Clone)]
 pub struct Scripted {
-    memory: InMemory,
+    pub memory: Arc<InMemory>,
     fault: Fault,
     at: usize,
-    puts: AtomicUsize,
-    is_healed: AtomicBool,
+    puts: Arc<AtomicUsize>,
+    is_healed: Arc<AtomicBool>,
+    /// A request is performed at the second look.
+    is_gated: bool,
 }
 
 impl Scripted {
     pub fn new(fault: Fault, at: usize) -> Self {
-        Self { memory: InMemory::new(), fault, at, puts: AtomicUsize::new(0), is_healed: AtomicBool::new(false) }
+        let (memory, puts, is_healed) = (Arc::default(), Arc::default(), Arc::default());
+        Self { memory, fault, at, puts, is_healed, is_gated: false }
+    }
+
+    /// The same, of which a request is performed at the second look: who looks decides the order.
+    pub fn gated(self) -> Self {
+        Self { is_gated: true, ..self }
     }
 
     /// Nothing fails from here on.
     pub fn heal(&self) {
         self.is_healed.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns true if the put that fails has come.
+    pub fn has_failed(&self) -> bool {
+        self.puts.load(Ordering::SeqCst) > self.at
+    }
+}
+
+/// Ready at the second look, or at the first where it is open.
+struct Gate {
+    is_open: bool,
+}
+
+impl Future for Gate {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.is_open, true) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -67,6 +97,7 @@ fn no_answer() -> Error {
 #[async_trait::async_trait]
 impl ObjectStore for Scripted {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        Gate { is_open: !self.is_gated }.await;
         let n = self.puts.fetch_add(1, Ordering::SeqCst);
         let is_now = n == self.at && !self.is_healed.load(Ordering::SeqCst);
         let mut options = options;
@@ -79,7 +110,7 @@ impl ObjectStore for Scripted {
             }
             (Fault::Dropped, _) if is_now => return Err(no_answer()),
             (Fault::AnswerLost, _) if is_now => {
-                self.memory.put_opts(location, payload, options).await?;
+                let _ = self.memory.put_opts(location, payload, options).await;
                 return Err(no_answer());
             }
             (Fault::Doubled, _) if is_now => {
@@ -99,6 +130,7 @@ impl ObjectStore for Scripted {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        Gate { is_open: !self.is_gated }.await;
         self.memory.get_opts(location, options).await
     }
 
