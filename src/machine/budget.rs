@@ -59,6 +59,8 @@ pub struct JobAccount {
     limits: Budgets,
     spent: Spent,
     held: BTreeMap<RunId, Charge>,
+    /// Set aside by others that draw on the same account.
+    held_beside: Vec<Charge>,
     waiting: VecDeque<(RunId, ReservationRequest)>,
     closed: Option<Reached>,
 }
@@ -66,12 +68,13 @@ pub struct JobAccount {
 impl JobAccount {
     /// An account of which `spent` is used already.
     pub fn new(limits: Budgets, spent: Spent) -> Self {
-        Self { limits, spent, held: BTreeMap::new(), waiting: VecDeque::new(), closed: None }
+        let (held, held_beside) = (BTreeMap::new(), Vec::new());
+        Self { limits, spent, held, held_beside, waiting: VecDeque::new(), closed: None }
     }
 
     /// As [`JobAccount::new`], with what others hold: the account as it is for a request beside theirs.
-    pub fn with_held(limits: Budgets, spent: Spent, held: BTreeMap<RunId, Charge>) -> Self {
-        Self { held, ..Self::new(limits, spent) }
+    pub fn with_held(limits: Budgets, spent: Spent, held_beside: Vec<Charge>) -> Self {
+        Self { held_beside, ..Self::new(limits, spent) }
     }
 
     /// The sum of what is spent, without what is set aside.
@@ -81,7 +84,7 @@ impl JobAccount {
 
     /// The sum of what is set aside for requests under way.
     pub fn reserved(&self) -> Charge {
-        self.held.values().copied().fold(Charge::default(), Charge::plus)
+        self.held.values().chain(&self.held_beside).copied().fold(Charge::default(), Charge::plus)
     }
 
     /// The number of Runs that wait for others.
@@ -164,7 +167,7 @@ impl JobAccount {
         if let Some(reached) = self.too_much(request, least, at_last) {
             return Err(ReservationRefusal::Never(reached));
         }
-        let enough = if self.held.is_empty() { least } else { most.min(AMPLE_OUTPUT) };
+        let enough = if self.held.is_empty() && self.held_beside.is_empty() { least } else { most.min(AMPLE_OUTPUT) };
         if self.too_much(request, enough, now).is_some() {
             return Err(ReservationRefusal::Later);
         }

@@ -50,8 +50,8 @@ impl Default for AccountRecord {
 
 impl AccountRecord {
     /// The amounts set aside for all requests under way.
-    pub fn held(&self) -> BTreeMap<RunId, Charge> {
-        self.open.values().flat_map(|job| job.held.clone()).collect()
+    pub fn held(&self) -> Vec<Charge> {
+        self.open.values().flat_map(|job| job.held.values().copied()).collect()
     }
 
     /// Adds what a job has spent beyond what is counted, and frees what it held. `keep`: it goes on drawing.

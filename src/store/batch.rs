@@ -81,7 +81,8 @@ fn job_id(batch: &BatchId, row: u64, query: &str) -> Result<JobId, StoreError> {
 }
 
 impl Store {
-    /// Takes the lock of a batch, and records it if it is new.
+    /// Takes the lock of a batch, and records it if it is new. In an object store other machines may work on it too: each of its
+    /// jobs is one process's.
     ///
     /// # Errors
     /// [`StoreError::BatchLocked`]; [`StoreError::OtherBatch`]; a name that is too long; the system's error.
@@ -92,6 +93,10 @@ impl Store {
         let lock = StoreLock::take_at(self.layout.batch_lock(id), taken)?;
         let path = self.layout.batch(id);
         let batch = BatchStore { id: id.clone(), _lock: lock };
+        if let Some(remote) = &self.remote {
+            // The one that counts; another machine may have begun it.
+            atomic::write(&path, &remote.begin_batch(id, atomic::indented(&path, record)?)?)?;
+        }
         match snapshot::read_versioned::<BatchRecord>(&path) {
             Ok(begun) => {
                 let other = |what| Err(StoreError::OtherBatch { batch: id.clone(), what });

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::atomic::FileIdentity;
 use super::log::LogFlush;
-use super::remote::{RemoteJob, RemoteStorage};
+use super::remote::{LeaseWatch, RemoteJob, RemoteStorage};
 use super::unsynced::Unsynced;
 use super::{
     Chain, CheckpointEntry, Layout, LogPosition, LogWriter, Store, StoreError, StoredCheckpoint, atomic, door, seal,
@@ -92,6 +92,21 @@ impl JobStore {
         if let Some(remote) = self.remote() {
             remote.when_lost(callback);
         }
+    }
+
+    /// One more with every process that takes the job in an object store; 0 in a folder.
+    pub fn epoch(&self) -> u64 {
+        self.remote().map_or(0, |remote| remote.epoch())
+    }
+
+    /// Checks that the job is this process's, and returns a look at whether it still is. In a folder it is for as long as it
+    /// is held, and there is nothing to look at.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`], or the object store cannot be asked.
+    pub fn check_owned(&self) -> Result<Option<LeaseWatch>, StoreError> {
+        let check = |remote: &Arc<RemoteJob>| remote.check().map(|()| remote.watch());
+        self.remote().map(check).transpose()
     }
 
     /// Writes a file that a job or a Run begins with. Durable with the next flush of one of the job's Runs.

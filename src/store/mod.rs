@@ -80,10 +80,10 @@ use std::path::Path;
 
 #[cfg(test)]
 use crate::fact::Fact;
-use crate::id::{JobId, RunId};
+use crate::id::{AccountId, JobId, RunId};
 use crate::job::Job;
 use crate::setting::RunSetting;
-use remote::RemoteStorage;
+use remote::{OwnerRecord, RemoteAccount, RemoteStorage};
 
 /// One storage folder; of a storage in an object store, its working copy.
 #[derive(Debug, Clone)]
@@ -122,6 +122,19 @@ impl Store {
     /// As [`RemoteStorage::fetch`].
     pub fn fetch_job(&self, job: &JobId) -> Result<(), StoreError> {
         self.remote.as_ref().map_or(Ok(()), |remote| remote.fetch_job(job))
+    }
+
+    /// An account that jobs share, if the storage is in an object store.
+    pub fn remote_account(&self, account: &AccountId) -> Option<RemoteAccount> {
+        self.remote.as_ref().map(|remote| remote.account(account))
+    }
+
+    /// The owners of these jobs as an object store has them; none for a storage that is a folder.
+    ///
+    /// # Errors
+    /// As [`RemoteStorage::owners`].
+    pub fn owners(&self, jobs: Vec<JobId>) -> Result<Vec<(JobId, Option<OwnerRecord>)>, StoreError> {
+        self.remote.as_ref().map_or(Ok(Vec::new()), |remote| remote.owners(jobs))
     }
 
     /// Returns true if the folder is the working copy of an object store.

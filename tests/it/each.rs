@@ -25,7 +25,7 @@ fn numbered(rows: std::ops::RangeInclusive<u64>) -> Test {
     Test::with(Provider::Anthropic).file("rows.jsonl", rows_text(rows))
 }
 
-fn rows_text(rows: std::ops::RangeInclusive<u64>) -> String {
+pub fn rows_text(rows: std::ops::RangeInclusive<u64>) -> String {
     rows.map(|n| json!({"n": n}).to_string() + "\n").collect()
 }
 

@@ -54,6 +54,7 @@ mod mock_server;
 mod models;
 mod native_tools;
 mod object_store;
+mod object_store_accounts;
 mod output;
 mod output_file;
 mod permissions;

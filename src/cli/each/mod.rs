@@ -32,7 +32,6 @@ use super::options::{Doubt, JobArgs, LockArgs, ModelArgs, OutputArgs, Permission
 use super::output_file::OutputFile;
 use super::program_log::print_log_line;
 use super::setup::{ProjectNeed, Setup};
-use super::storage::not_remote;
 use super::{Exit, Process, trust};
 
 /// Jobs at a time where nothing else is asked for.
@@ -178,9 +177,6 @@ pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
     let split = SplitLimits::new(&args.model, &args.place, process)?;
     let mut setup = Setup::read_beside_account(process, &args.place, &split, ProjectNeed::Required)?;
     setup.output_schema = job.output_schema(&process.folder)?;
-    if let Some(remote) = &setup.remote {
-        return Err(not_remote("a batch", remote.address()));
-    }
     let check = |path: &PathBuf| OutputFile::check("--output-file", path, &process.folder, &setup.storage);
     let file = args.output_file.as_ref().map(check).transpose()?;
     setup.untrusted_input = args.untrusted;
@@ -194,7 +190,7 @@ pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
     let record = BatchRecord::new(expert.clone(), args.query.clone(), shown, setup.output_schema.as_ref());
     let own = args.batch.clone().or_else(|| record.own_id());
     let id = own.ok_or_else(|| Failure::other(anyhow!("the batch has no name")))?;
-    let store = Store::new(&setup.storage);
+    let store = Store::at(&setup.storage, setup.remote.as_ref());
     let refused = |error| Failure::from(perstack::runtime::RunError::from(error));
     let batch = store.open_batch(&id, &record).map_err(refused)?;
     setup.account = account(args, &split, &id);

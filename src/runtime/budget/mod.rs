@@ -2,6 +2,8 @@
 //! [`SharedAccount`] that jobs draw on together. What is granted and what is refused is decided by
 //! [`crate::machine::JobAccount`].
 
+mod block;
+mod drawing;
 mod handle;
 mod server;
 mod shared;

@@ -6,29 +6,39 @@
 //! the records of the job show what it spent. As with a job's own account, a request that a dead process had under way is
 //! counted by its prompt, and is sent again by the resumption with what was set aside for it: by so much, one request for
 //! each job that was killed, the sum may exceed a limit.
+//!
+//! In an object store a job sets aside more than one request's worst case at a time ([`drawing`](super::drawing)); the rest is
+//! the same.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::budget::{Budgets, Charge, Spent};
 use crate::id::{AccountId, JobId, RunId};
 use crate::machine::{JobAccount, ReservationOutcome, ReservationRefusal, ReservationRequest};
+use crate::runtime::budget::drawing::{DrawnAccount, in_background};
 use crate::runtime::error::RunError;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::options::{AccountEnd, AccountUse};
 use crate::runtime::stop::StopSignal;
-use crate::store::{AccountRecord, Store, StoreError};
+use crate::store::remote::RemoteAccount;
+use crate::store::{AccountRecord, JobStore, Store, StoreError};
 
 /// The time between two looks at an account of which others hold too much. Far below the time that a model takes to
 /// answer, far above that of a look.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The longest of them where each look is a request to an object store; each is twice the one before.
+const LOOK_AGAIN_ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// A job's access to an account that it shares.
 pub struct SharedAccount {
     store: Store,
     id: AccountId,
     limits: Budgets,
+    /// The account, if the storage is in an object store; what the job has drawn of it, once it draws.
+    remote: Option<RemoteAccount>,
+    drawn: OnceLock<Arc<DrawnAccount>>,
     /// The account has refused a request of this job.
     is_used_up: AtomicBool,
 }
@@ -39,10 +49,17 @@ impl SharedAccount {
     /// # Errors
     /// [`StoreError::AccountWithoutLimits`], or a failure of the storage.
     pub fn open(store: &Store, account: &AccountUse) -> Result<Self, StoreError> {
-        let limits = store.change_account(&account.id, |record| {
-            record.limits = limits_from_now(&record.limits, &account.limits);
-            record.limits
-        })?;
+        let given = account.limits;
+        let limits = match store.remote_account(&account.id) {
+            Some(remote) => remote.change(move |record| {
+                record.limits = limits_from_now(&record.limits, &given);
+                Ok(record.limits)
+            })?,
+            None => store.change_account(&account.id, |record| {
+                record.limits = limits_from_now(&record.limits, &given);
+                record.limits
+            })?,
+        };
         Self::with(store, account, limits)
     }
 
@@ -51,15 +68,20 @@ impl SharedAccount {
     /// # Errors
     /// As [`Self::open`].
     pub fn seen(store: &Store, account: &AccountUse) -> Result<Self, StoreError> {
-        let record = store.account(&account.id)?.unwrap_or_default();
-        Self::with(store, account, limits_from_now(&record.limits, &account.limits))
+        let limits = match store.remote_account(&account.id) {
+            Some(remote) => remote.read()?.map(|record| record.limits),
+            None => store.account(&account.id)?.map(|record| record.limits),
+        };
+        Self::with(store, account, limits_from_now(&limits.unwrap_or_default(), &account.limits))
     }
 
     fn with(store: &Store, account: &AccountUse, limits: Budgets) -> Result<Self, StoreError> {
         if !limits.are_reserved() {
             return Err(StoreError::AccountWithoutLimits { account: account.id.clone() });
         }
-        Ok(Self { store: store.clone(), id: account.id.clone(), limits, is_used_up: AtomicBool::new(false) })
+        let (id, remote) = (account.id.clone(), store.remote_account(&account.id));
+        let is_used_up = AtomicBool::new(false);
+        Ok(Self { store: store.clone(), id, limits, remote, drawn: OnceLock::new(), is_used_up })
     }
 
     /// Returns true if cost is limited, so that prices have to be known.
@@ -71,8 +93,13 @@ impl SharedAccount {
     ///
     /// # Errors
     /// A failure of the storage.
-    pub fn enter(&self, job: &JobId, spent: Charge) -> Result<(), StoreError> {
-        self.store.change_account(&self.id, |record| record.settle_job(job, spent, true))
+    pub fn enter(&self, job: &Arc<JobStore>, spent: Charge) -> Result<(), StoreError> {
+        let Some(remote) = &self.remote else {
+            return self.store.change_account(&self.id, |record| record.settle_job(job.id(), spent, true));
+        };
+        let drawn = DrawnAccount::enter((&self.store, &self.id), remote, job, spent)?;
+        self.drawn.get_or_init(|| drawn);
+        Ok(())
     }
 
     /// A job that has spent so much in all has ended. The account as it is then.
@@ -80,15 +107,14 @@ impl SharedAccount {
     /// # Errors
     /// A failure of the storage.
     pub fn leave(&self, job: &JobId, spent: Charge) -> Result<AccountEnd, StoreError> {
-        self.store.change_account(&self.id, |record| {
-            record.settle_job(job, spent, false);
-            AccountEnd {
-                id: self.id.clone(),
-                limits: record.limits,
-                spent: record.spent,
-                is_used_up: self.is_used_up.load(Ordering::Relaxed),
-            }
-        })
+        let (limits, spent) = match self.drawn.get() {
+            Some(drawn) => drawn.leave(spent)?,
+            None => self.store.change_account(&self.id, |record| {
+                record.settle_job(job, spent, false);
+                (record.limits, record.spent)
+            })?,
+        };
+        Ok(AccountEnd { id: self.id.clone(), limits, spent, is_used_up: self.is_used_up.load(Ordering::Relaxed) })
     }
 
     /// Sets aside what a request may take, once others have given back what is in its way. `None` when the job is to stop.
@@ -102,17 +128,28 @@ impl SharedAccount {
         request: &ReservationRequest,
         stop: &StopSignal,
     ) -> Result<Option<ReservationOutcome>, RunError> {
+        let mut wait = LOOK_AGAIN;
         loop {
             let (account, job, run, request) = (Arc::clone(self), job.clone(), run.clone(), request.clone());
             // Not in a select: what is set aside must not be forgotten.
-            let outcome = in_background(move || account.reserve_now(&job, &run, &request)).await??;
-            if outcome.is_some() {
-                return Ok(outcome);
+            let outcome = in_background(move || match account.drawn.get() {
+                Some(drawn) => drawn.reserve(&run, &request),
+                None => account.reserve_now(&job, &run, &request),
+            });
+            let outcome = outcome.await??;
+            if let Some(outcome) = outcome {
+                let is_refused = matches!(outcome, ReservationOutcome::Refused(_));
+                self.is_used_up.fetch_or(is_refused, Ordering::Relaxed);
+                return Ok(Some(outcome));
+            }
+            if let Some(drawn) = self.drawn.get() {
+                drawn.look_for_the_silent();
+                wait = wait.saturating_mul(2).min(LOOK_AGAIN_ELSEWHERE);
             }
             tokio::select! {
                 biased;
                 () = stop.fired() => return Ok(None),
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -141,10 +178,7 @@ impl SharedAccount {
                         continue;
                     }
                     Err(ReservationRefusal::Later) => None,
-                    Err(ReservationRefusal::Never(reached)) => {
-                        self.is_used_up.store(true, Ordering::Relaxed);
-                        Some(ReservationOutcome::Refused(reached))
-                    }
+                    Err(ReservationRefusal::Never(reached)) => Some(ReservationOutcome::Refused(reached)),
                 };
             }
         })
@@ -168,14 +202,15 @@ impl SharedAccount {
     /// Charges a request that has ended. What was set aside for it is free again.
     pub async fn settle(self: &Arc<Self>, job: &JobId, run: &RunId, charge: Charge) {
         let (account, job, run) = (Arc::clone(self), job.clone(), run.clone());
-        let settled = in_background(move || {
-            account.store.change_account(&account.id, |record| {
+        let settled = in_background(move || match account.drawn.get() {
+            Some(drawn) => drawn.settle(&run, charge),
+            None => account.store.change_account(&account.id, |record| {
                 record.spent = record.spent.plus(charge);
                 if let Some(open) = record.open.get_mut(&job) {
                     open.held.remove(&run);
                     open.counted = open.counted.plus(charge);
                 }
-            })
+            }),
         });
         // Where it fails, it stays set aside until the job leaves, which settles by the job's records, or fails too.
         let _ = settled.await;
@@ -185,9 +220,4 @@ impl SharedAccount {
 /// The limits of an account with those that are `given` now.
 fn limits_from_now(own: &Budgets, given: &Budgets) -> Budgets {
     Budgets { max_cost: given.max_cost.or(own.max_cost), max_tokens: given.max_tokens.or(own.max_tokens), ..*own }
-}
-
-/// Performs what waits for the disk and for other processes.
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
-    tokio::task::spawn_blocking(work).await.map_err(|panic| RunError::Internal(panic.to_string()))
 }

@@ -47,7 +47,7 @@ use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::run::verify::check_read_only;
 use crate::runtime::stop::{StopReason, StopSignal};
-use crate::store::{JobStore, Store, StoreError};
+use crate::store::{JobStore, Store};
 use crate::usage::Usage;
 
 /// Runs a job: a fresh Run of `input.expert`.
@@ -198,9 +198,6 @@ pub async fn live_side(options: &Options, expert: &Expert) -> Result<Option<Live
 /// # Errors
 /// It has no limits, or a failure of the storage.
 pub fn shared_account(store: &Store, options: &Options) -> Result<Option<Arc<SharedAccount>>, RunError> {
-    if options.account.is_some() && store.is_remote() {
-        return Err(StoreError::NotRemote { what: "an account that jobs share" }.into());
-    }
     let opened = options.account.as_ref().map(|account| SharedAccount::open(store, account)).transpose()?;
     Ok(opened.map(Arc::new))
 }
@@ -295,7 +292,7 @@ pub async fn work(
         None => context.budget = budget,
     }
     if let Some(shared) = &context.shared {
-        shared.enter(&job.id, before.charge())?;
+        shared.enter(&context.job, before.charge())?;
     }
     let context = Arc::new(context);
     let budget_server = BudgetServer::new(job.budget.limits, before.spent);

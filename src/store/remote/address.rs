@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use object_store::path::Path as ObjectPath;
 
-use crate::id::JobId;
+use crate::id::{AccountId, BatchId, JobId};
 
 /// The beginning of an address.
 const SCHEME: &str = "s3://";
@@ -60,6 +60,16 @@ impl RemoteAddress {
     /// `jobs/{job}/objects/{digest}`.
     pub(super) fn object(&self, job: &JobId, digest: &str) -> ObjectPath {
         self.job(job).join("objects").join(digest)
+    }
+
+    /// `accounts/{account}.json`.
+    pub(super) fn account(&self, account: &AccountId) -> ObjectPath {
+        self.prefix.clone().join("accounts").join(format!("{account}.json"))
+    }
+
+    /// `batches/{batch}.json`.
+    pub(super) fn batch(&self, batch: &BatchId) -> ObjectPath {
+        self.prefix.clone().join("batches").join(format!("{batch}.json"))
     }
 
     /// `probe`.

@@ -23,6 +23,8 @@ const LIST_TIME: Duration = Duration::from_mins(2);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait between tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The requests that are sent at once, at most.
+pub const MOST_AT_ONCE: usize = 32;
 /// The tries of a request that may simply be made again.
 const TRIES: u32 = 4;
 

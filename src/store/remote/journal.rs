@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Shared;
 use super::bucket::{Backoff, PutEnd, failed, may_pass, put, put_once};
-use super::lease::Lease;
+use super::lease::{Lease, LeaseWatch};
 use super::segment::{ChangedContents, FileChange, Segment};
 use super::working_copy::{self, CopyEnd};
 use crate::hex;
@@ -78,6 +78,24 @@ impl RemoteJob {
         let logs = working_copy::log_lengths(&shared, id)?;
         let end = Mutex::new(JournalEnd { copy, logs, outputs: HashMap::new(), is_lost: false });
         Ok(Arc::new(Self { shared, id: id.clone(), lease, epoch, nonce, end, noted: Mutex::default() }))
+    }
+
+    /// One more with every process that takes the job.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Checks that the job is this process's, for long enough to do something.
+    ///
+    /// # Errors
+    /// As [`Lease::check`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.lease.check()
+    }
+
+    /// A look at whether it still is, without asking.
+    pub fn watch(&self) -> LeaseWatch {
+        self.lease.watch()
     }
 
     /// Has `callback` called when the job is about to be another process's.

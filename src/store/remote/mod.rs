@@ -5,6 +5,8 @@
 //! {prefix}/jobs/{job}/owner.json           who works on the job: epoch, lease (`owner`)
 //! {prefix}/jobs/{job}/segments/{n}         what was written, in order: one chain for the whole job (`segment`)
 //! {prefix}/jobs/{job}/objects/{digest}     contents too large for a segment, by their SHA-256
+//! {prefix}/accounts/{account}.json         an account that jobs share (`account`)
+//! {prefix}/batches/{batch}.json            many inputs, a job for each
 //! {prefix}/probe                           shows whether the store refuses a second conditional put
 //! ```
 //!
@@ -14,6 +16,7 @@
 //! all Runs of the job, those included that do not exist yet. Readers and the next owner bring their folder up to the last
 //! segment (`working_copy`).
 
+mod account;
 mod address;
 mod bucket;
 mod clock;
@@ -32,18 +35,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::ObjectStore as Bucket;
 
+pub use account::{AccountBlock, RemoteAccount, RemoteAccountRecord};
 pub use address::RemoteAddress;
 pub use journal::RemoteJob;
+pub use lease::LeaseWatch;
+pub use owner::OwnerRecord;
 
 use super::{Layout, StoreError, atomic};
-use crate::id::JobId;
-use bucket::BucketThread;
+use crate::id::{AccountId, BatchId, JobId};
+use bucket::{BucketThread, PutEnd};
 pub(super) use working_copy::is_elsewhere;
 
 /// The time for which an owner that is not heard of keeps its job.
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// The time in which a put that is not answered is made again, where no lease bounds it.
+const BATCH_TIME: Duration = Duration::from_secs(30);
 
 /// A storage in an object store. Clones share it.
 #[derive(Clone)]
@@ -120,6 +130,36 @@ impl RemoteStorage {
     /// As [`RemoteStorage::fetch`].
     pub fn fetch_job(&self, job: &JobId) -> Result<(), StoreError> {
         working_copy::fetch_job(&self.shared, job)
+    }
+
+    /// An account that jobs share.
+    pub fn account(&self, id: &AccountId) -> RemoteAccount {
+        RemoteAccount::new(&self.shared, id)
+    }
+
+    /// Records a batch as `bytes`, unless it is there: the record that is there then.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub(super) fn begin_batch(&self, id: &BatchId, bytes: Vec<u8>) -> Result<Bytes, StoreError> {
+        let (shared, path, bytes) = (Arc::clone(&self.shared), self.shared.address.batch(id), Bytes::from(bytes));
+        let until = clock::since_boot().saturating_add(BATCH_TIME);
+        let goes_on = move || clock::since_boot() < until;
+        self.shared.bucket.wait(async move {
+            Ok(match bucket::put_once(&*shared.bucket.bucket, &path, bytes.clone(), goes_on).await? {
+                PutEnd::Done => bytes,
+                PutEnd::Taken(there) => there,
+            })
+        })
+    }
+
+    /// The owners of these jobs as they are; `None` for a job that has none.
+    ///
+    /// # Errors
+    /// The store cannot be asked, or what it has is damaged.
+    pub fn owners(&self, jobs: Vec<JobId>) -> Result<Vec<(JobId, Option<OwnerRecord>)>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.bucket.wait(async move { owner::read_all(&*shared.bucket.bucket, &shared.address, jobs).await })
     }
 
     /// Makes this process the owner of a job whose lock in the working copy it holds.

@@ -7,11 +7,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore as Bucket, PutMode, UpdateVersion};
 use serde::{Deserialize, Serialize};
 
-use super::bucket::{self, Backoff, failed, may_pass};
+use super::RemoteAddress;
+use super::bucket::{self, Backoff, MOST_AT_ONCE, failed, may_pass};
 use super::clock::since_boot;
 use crate::id::JobId;
 use crate::store::StoreError;
@@ -36,6 +38,13 @@ pub struct OwnerRecord {
     /// It has let go of the job: all that it sent is there.
     #[serde(default)]
     pub released: bool,
+}
+
+impl OwnerRecord {
+    /// The time for which the owner may be silent.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
 }
 
 /// A claim to a job.
@@ -79,6 +88,22 @@ pub async fn read(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(Owne
         )));
     }
     Ok(Some((record, version)))
+}
+
+/// The owners of several jobs.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_all(
+    bucket: &dyn Bucket,
+    address: &RemoteAddress,
+    jobs: Vec<JobId>,
+) -> Result<Vec<(JobId, Option<OwnerRecord>)>, StoreError> {
+    let asked = jobs.into_iter().map(|job| async move {
+        let owner = read(bucket, &address.owner(&job)).await?;
+        Ok((job, owner.map(|(owner, _)| owner)))
+    });
+    stream::iter(asked).buffered(MOST_AT_ONCE).try_collect().await
 }
 
 /// Takes a job: at once when nobody has it, else when its owner is silent for the whole lease. Returns the owner before, if
@@ -137,7 +162,7 @@ async fn stays_unchanged(
     version: &UpdateVersion,
     claimant: &Claimant<'_>,
 ) -> Result<bool, StoreError> {
-    let lease = Duration::from_millis(record.lease_ms);
+    let lease = record.lease();
     let began = since_boot();
     (claimant.waits)(record, lease);
     loop {

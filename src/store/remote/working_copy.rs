@@ -19,9 +19,10 @@ use object_store::path::Path as ObjectPath;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::bucket::{get, list_folders};
+use super::Shared;
+use super::bucket::{MOST_AT_ONCE, get, list_folders};
+use super::owner::{self, OwnerRecord};
 use super::segment::{ChangedContents, FileChange, Segment};
-use super::{Shared, owner};
 use crate::checkpoint::FORMAT_VERSION;
 use crate::hex;
 use crate::id::JobId;
@@ -29,9 +30,6 @@ use crate::job::JobStatus;
 use crate::store::atomic::FileLock;
 use crate::store::list::names;
 use crate::store::{Layout, Store, StoreError, atomic, disk, door, snapshot};
-
-/// The segments that are asked for at once, at most.
-const MOST_AT_ONCE: usize = 32;
 
 /// The end of the segments that a working copy has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,18 +111,10 @@ fn note_owners(shared: &Arc<Shared>, jobs: Vec<JobId>) -> Result<(), StoreError>
     let jobs: Vec<JobId> = open.into_iter().filter(|job| !is_held(shared, job)).collect();
     let owned = shared.bucket.wait({
         let shared = Arc::clone(shared);
-        async move {
-            let asked = jobs.into_iter().map(|job| {
-                let shared = &shared;
-                async move {
-                    let owner = owner::read(&*shared.bucket.bucket, &shared.address.owner(&job)).await?;
-                    Ok((job, owner.is_some_and(|(owner, _)| !owner.released)))
-                }
-            });
-            stream::iter(asked).buffered(MOST_AT_ONCE).try_collect::<Vec<_>>().await
-        }
+        async move { owner::read_all(&*shared.bucket.bucket, &shared.address, jobs).await }
     })?;
-    owned.iter().try_for_each(|(job, is_owned)| note_elsewhere(shared, job, *is_owned))
+    let is_owned = |owner: &Option<OwnerRecord>| owner.as_ref().is_some_and(|owner| !owner.released);
+    owned.iter().try_for_each(|(job, owner)| note_elsewhere(shared, job, is_owned(owner)))
 }
 
 fn elsewhere_file(layout: &Layout, job: &JobId) -> PathBuf {

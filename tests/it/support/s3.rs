@@ -70,6 +70,17 @@ impl S3 {
         self.state.objects.lock().expect("no panic before").keys().cloned().collect()
     }
 
+    /// The object of this key.
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
+        self.state.objects.lock().expect("no panic before").get(key).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Puts an object, as somebody else may.
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        let version = self.state.versions.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+        self.state.objects.lock().expect("no panic before").insert(key.to_owned(), (version, bytes.to_vec()));
+    }
+
     /// The text of all objects.
     pub fn text(&self) -> String {
         let objects = self.state.objects.lock().expect("no panic before");

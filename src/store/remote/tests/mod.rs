@@ -1,5 +1,6 @@
 //! Storages in an object store: jobs that go from machine to machine, owners that are silent, stores that lose answers.
 
+mod account;
 mod fence;
 mod scripted;
 
