@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::s3::S3;
-use crate::support::storage::Storage;
+use crate::support::storage::{Storage, read_json};
 use crate::support::{Answer, Gate, Provider, Test, call};
 
 const STORE: &str = "s3://owls/nightly";
@@ -188,4 +188,32 @@ fn a_folder_whose_name_looks_alike_is_a_folder() {
     let test = Test::with(Provider::Anthropic).answers([Answer::text("Done.")]);
     test.run(["run", "librarian", "q", "--storage", "./s3:owls"]).assert_code(0);
     assert!(test.workspace().join("s3:owls/jobs").is_dir());
+}
+
+#[test]
+fn another_machine_gets_the_files_back_for_the_end_of_a_job_and_for_a_fork() {
+    let (_s3, test) = world();
+    let write = |id, text| Answer::calls([call(id, "writeTextFile", json!({"path": "a.txt", "text": text}))]);
+    let test = test.answers([write("c1", "one"), write("c2", "two"), Answer::text("Done.")]);
+    test.run(["run", "librarian", "Go.", "--job-id", "nest", "--snapshot", "every"]).assert_code(0);
+    // Elsewhere there is the project as it was before the job.
+    let read = |test: &Test| fs::read_to_string(test.workspace().join("a.txt")).unwrap_or_default();
+    let test = elsewhere(test, "b");
+    fs::remove_file(test.workspace().join("a.txt")).unwrap();
+    test.server().script([Answer::text("Two.")]);
+    let ran = test.run(["resume", "nest", "And?"]).assert_code(0);
+    assert!(ran.stderr.contains("(a.txt): --restore brings it back"), "{}", ran.stderr);
+    test.server().script([Answer::text("Two.")]);
+    test.run(["resume", "nest", "And?", "--restore"]).assert_code(0);
+    assert_eq!(read(&test), "two");
+    let test = elsewhere(test, "c");
+    fs::remove_file(test.workspace().join("a.txt")).unwrap();
+    // The checkpoint of a step is known by its id, though no file of it is stored.
+    let checkpoints = copy(&test, "home/cache").checkpoints();
+    let heads: Vec<serde_json::Value> = checkpoints.iter().map(|path| read_json(path)).collect();
+    let first = heads.iter().find(|head| head["stepNumber"] == 1).expect("that of the first step");
+    test.server().script([Answer::text("One.")]);
+    test.run(["resume", first["id"].as_str().unwrap(), "And then?", "--restore"]).assert_code(0);
+    assert_eq!(read(&test), "one");
+    test.run(["job", "verify", "nest"]).assert_code(0);
 }
