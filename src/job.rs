@@ -10,6 +10,7 @@ use crate::cost::{Cost, Spend};
 use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::usage::Usage;
+use crate::workspace_source::MadeFrom;
 
 /// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,9 @@ pub struct Job {
     /// Its limits, and what they count as spent.
     #[serde(default)]
     pub budget: JobBudget,
+    /// The source that its first workspace was made from, if it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_from: Option<MadeFrom>,
 }
 
 impl<'de> Deserialize<'de> for Job {
@@ -106,6 +110,7 @@ impl<'de> Deserialize<'de> for Job {
             replayed: fields.replayed,
             ends: fields.ends,
             budget: fields.budget,
+            workspace_from: fields.workspace_from,
         })
     }
 }
@@ -138,6 +143,8 @@ struct JobFields {
     ends: BTreeMap<RunId, String>,
     #[serde(default)]
     budget: JobBudget,
+    #[serde(default)]
+    workspace_from: Option<MadeFrom>,
 }
 
 /// A job's account. Between the beginning and the end of an invocation it is as it was at the beginning; the Runs' logs
@@ -172,6 +179,7 @@ mod tests {
             "cost": 0.5, "costIsComplete": false, "startedAt": 4, "finishedAt": 5, "lastRunAt": 6, "replayed": true,
             "ends": {"r": "00"},
             "budget": {"limits": {"maxTokens": 7}, "spent": {"tokens": 1, "cost": 0.5, "steps": 3, "activeMs": 8}},
+            "workspaceFrom": {"kind": "git", "address": "https://example.com/owls", "commit": "00"},
         });
         let read = |stored: &Value| serde_json::from_value::<Job>(stored.clone());
         assert_eq!(serde_json::to_value(read(&stored).unwrap()).unwrap(), stored);

@@ -66,6 +66,7 @@ mod warning;
 mod trust;
 mod command_line;
 mod why;
+mod workspace_from;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -15,6 +15,7 @@ use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::sandbox::Sandbox;
 use perstack::setting::{MOST_PARALLEL_DELEGATES, ProviderName, ReasoningBudget};
 use perstack::snapshot::SnapshotMode;
+use perstack::workspace_source::WorkspaceSource;
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
@@ -212,6 +213,10 @@ pub struct JobArgs {
     /// [default: the expert's outputSchema, if it has one]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output_schema: Option<PathBuf>,
+    /// Make the workspace from this: a folder, or a git repository (https://…, ssh://…, HOST:PATH) with #REVISION, a branch, a
+    /// tag or a whole commit. It is in a folder of its own, or in that of --workspace, which is new or empty
+    #[arg(long, value_name = "SOURCE", help_heading = "Places", conflicts_with = "replay")]
+    pub workspace_from: Option<WorkspaceSource>,
     /// Run an expert with this instruction and the built-in tools, which no configuration has to define. What continues
     /// such a job needs it again
     #[arg(long, value_name = "TEXT")]
@@ -361,7 +366,8 @@ impl JobArgs {
     /// Adds the flags that were given, for a command that continues the job. A recording alone is left out: it must not be
     /// overwritten by what follows it.
     pub fn add_to_continuation(&self, words: &mut CommandLine) {
-        self.add_to(words);
+        // The workspace is made by now, and `--workspace` names it.
+        Self { workspace_from: None, ..self.clone() }.add_to(words);
         words.path("--replay", self.session.replay.as_deref()).switch("--replay-tools", self.session.replay_tools);
     }
 
@@ -378,6 +384,7 @@ impl JobArgs {
         self.permissions.add_to(words);
         words.path("--output-schema", self.output_schema.as_deref());
         words.value("--instruction", self.instruction.as_ref()).value("--account", self.account.as_ref());
+        words.value("--workspace-from", self.workspace_from.as_ref());
     }
 }
 
@@ -403,6 +410,7 @@ mod tests {
             instruction: Some("You know owls.".to_owned()),
             output_schema: None,
             account: "nightly".parse().ok(),
+            workspace_from: None,
             place: PlaceArgs {
                 env_path: vec!["a.env".into(), "b.env".into()],
                 proxy: Some("http://me:secret@proxy".to_owned()),

@@ -14,6 +14,7 @@ use super::job_runner::{self, JobCommand, JobOrigin};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
 use super::setup::{ProjectNeed, Setup};
+use super::workspace_from::MadeWorkspace;
 use super::{Exit, Process, trust};
 
 const EXAMPLES: &str = "\
@@ -49,7 +50,7 @@ pub struct ResumeArgs {
     /// Show what would be sent, and send nothing: instruction, files, skills, tools, limits, with estimated tokens. No process
     /// is started and nothing is written; with --output json, as one JSON object
     #[arg(long, conflicts_with_all = ["record", "replay", "learn", "output_file", "summary_file", "json", "filter",
-          "full_events"])]
+          "full_events", "workspace_from"])]
     dry_run: bool,
     #[command(flatten)]
     job: JobArgs,
@@ -86,38 +87,40 @@ impl ResumeArgs {
 /// Runs the command.
 pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
+    let (job, made) = MadeWorkspace::make(&args.job, process)?;
     // A job of --instruction needs no configuration.
-    let (account, split) = SplitLimits::of_job(&args.job, process)?;
-    let mut setup = Setup::read_beside_account(process, &args.job.place, &split, ProjectNeed::IfFound)?;
+    let (account, split) = SplitLimits::of_job(&job, process)?;
+    let mut setup = Setup::read_beside_account(process, &job.place, &split, ProjectNeed::IfFound)?;
     setup.account = account;
-    let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
-    if let Some(instruction) = &args.job.instruction {
+    let files = OutputFiles::check(&job.output, process, &setup.storage)?;
+    if let Some(instruction) = &job.instruction {
         setup.add_own_expert(instruction)?;
     }
-    setup.set_snapshot(args.job.session.snapshot);
+    setup.set_snapshot(job.session.snapshot);
     setup.untrusted_input = args.input.untrusted;
     setup.context_folders = args.input.folders(&process.folder);
-    setup.output_schema = args.job.output_schema(&process.folder)?;
-    setup.print_warnings(process, args.job.output.quiet);
-    let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
+    setup.output_schema = job.output_schema(&process.folder)?;
+    setup.print_warnings(process, job.output.quiet);
+    let setup = setup.with_lock(job.lock, process, &job.place, job.output.quiet)?;
     let sources = InputSources {
         query: args.query.as_deref(),
         with_stdin: args.with_stdin.is_some(),
         is_answer: args.interactive_tool_call_result,
         args: &args.input,
         folder: &process.folder,
-        quiet: args.job.output.quiet,
+        quiet: job.output.quiet,
     };
     if args.dry_run {
-        return dry_run::run(args.command(sources.optional()?), setup, process, &args.job);
+        return dry_run::run(args.command(sources.optional()?), setup, process, &job);
     }
     // The checkpoint's expert is not known yet, so all of them count.
     let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
-    let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
-    let setup = setup.with_trust(trust, process, args.job.output.quiet);
+    let trust = trust::require_for_job(&setup, process, &job, &experts)?;
+    let setup = setup.with_trust(trust, process, job.output.quiet);
     let sent = sources.optional()?;
     if args.restore {
-        restore::restore_for_resume(&args.job.place, &args.checkpoint, process, args.job.output.quiet)?;
+        restore::restore_for_resume(&job.place, &args.checkpoint, process, job.output.quiet)?;
     }
-    job_runner::run(process, &args.job, setup, files, args.command(sent), &JobOrigin::Command(&args.live()))
+    let setup = setup.with_workspace(made, job.output.quiet);
+    job_runner::run(process, &job, setup, files, args.command(sent), &JobOrigin::Command(&args.live()))
 }

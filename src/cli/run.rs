@@ -19,6 +19,7 @@ use super::job_runner::{self, JobCommand, JobOrigin};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
 use super::setup::{ProjectNeed, Setup, warn};
+use super::workspace_from::MadeWorkspace;
 use super::{Exit, Process, trust};
 
 const EXAMPLES: &str = "\
@@ -50,13 +51,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "ID")]
     job_id: Option<JobId>,
     /// Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed
-    #[arg(long, requires = "job_id", conflicts_with_all = ["continued", "resume_from", "interactive_tool_call_result"])]
+    #[arg(long, requires = "job_id", conflicts_with_all = ["continued", "resume_from", "interactive_tool_call_result",
+          "workspace_from"])]
     ensure: bool,
     /// Continue the latest job from its latest checkpoint
-    #[arg(long = "continue", group = "continued")]
+    #[arg(long = "continue", group = "continued", conflicts_with = "workspace_from")]
     continue_latest: bool,
     /// Continue this job (its id, or a beginning or an end of it) from its latest checkpoint
-    #[arg(long, value_name = "JOB", group = "continued", add = candidates::jobs())]
+    #[arg(long, value_name = "JOB", group = "continued", conflicts_with = "workspace_from", add = candidates::jobs())]
     continue_job: Option<JobId>,
     /// Continue from this checkpoint of the job (named in the same way)
     #[arg(long, value_name = "CHECKPOINT", requires = "continued", add = candidates::checkpoints())]
@@ -67,7 +69,7 @@ pub struct RunArgs {
     /// Show what would be sent, and send nothing: instruction, files, skills, tools, limits, with estimated tokens. No process
     /// is started and nothing is written; with --output json, as one JSON object
     #[arg(long, conflicts_with_all = ["record", "replay", "learn", "output_file", "summary_file", "json", "filter",
-          "full_events"])]
+          "full_events", "workspace_from"])]
     dry_run: bool,
     #[command(flatten)]
     job: JobArgs,
@@ -173,28 +175,30 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     // Mistakes in the command itself are reported before waiting for anything.
     args.job.output.format()?;
     let sources = args.sources(process)?;
-    let need = if args.job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
-    let (account, split) = SplitLimits::of_job(&args.job, process)?;
-    let mut setup = Setup::read_beside_account(process, &args.job.place, &split, need)?;
+    let (job, made) = MadeWorkspace::make(&args.job, process)?;
+    let need = if job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
+    let (account, split) = SplitLimits::of_job(&job, process)?;
+    let mut setup = Setup::read_beside_account(process, &job.place, &split, need)?;
     setup.account = account;
-    let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
-    setup.set_snapshot(args.job.session.snapshot);
+    let files = OutputFiles::check(&job.output, process, &setup.storage)?;
+    setup.set_snapshot(job.session.snapshot);
     setup.untrusted_input = args.input.untrusted;
     setup.context_folders = args.input.folders(&process.folder);
-    setup.output_schema = args.job.output_schema(&process.folder)?;
-    setup.print_warnings(process, args.job.output.quiet);
+    setup.output_schema = job.output_schema(&process.folder)?;
+    setup.print_warnings(process, job.output.quiet);
     let expert = args.choose_expert(&mut setup, process)?;
-    setup.print_unusable(process, args.job.output.quiet);
-    let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
+    setup.print_unusable(process, job.output.quiet);
+    let setup = setup.with_lock(job.lock, process, &job.place, job.output.quiet)?;
     if args.dry_run {
         let command = args.command(expert, sources.required()?);
-        return dry_run::run(command, setup, process, &args.job);
+        return dry_run::run(command, setup, process, &job);
     }
-    let trust = trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
-    let setup = setup.with_trust(trust, process, args.job.output.quiet);
+    let trust = trust::require_for_job(&setup, process, &job, std::slice::from_ref(&expert))?;
+    let setup = setup.with_trust(trust, process, job.output.quiet);
     let input = sources.required()?;
+    let setup = setup.with_workspace(made, job.output.quiet);
     let live = args.live();
-    job_runner::run(process, &args.job, setup, files, args.command(expert, input), &JobOrigin::Command(&live))
+    job_runner::run(process, &job, setup, files, args.command(expert, input), &JobOrigin::Command(&live))
 }
 
 #[cfg(test)]

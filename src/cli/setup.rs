@@ -24,6 +24,7 @@ use perstack::skill::base::OffLimits;
 use perstack::skill::process::KernelAbility;
 use perstack::snapshot::SnapshotMode;
 use perstack::store::remote::RemoteStorage;
+use perstack::workspace_source::MadeFrom;
 use tokio_util::sync::CancellationToken;
 
 use self::folder_files::{add_folder_files, folder_files, off_limits};
@@ -35,7 +36,9 @@ use super::owners::OwnerCheck;
 use super::places::{PlaceOrigin, Places};
 pub use super::places::{ProjectNeed, open_storage, storage_folder, storage_place};
 use super::user_folder::{catalogue, user_folder};
+use super::warning::note;
 pub use super::warning::warn;
+use super::workspace_from::MadeWorkspace;
 
 /// The name of an expert that the command line defines.
 const OWN_EXPERT: &str = "assistant";
@@ -104,6 +107,8 @@ pub struct Setup {
     pub output_schema: Option<OutputSchema>,
     /// The account that its jobs share.
     pub account: Option<AccountUse>,
+    /// The source that the workspace was made from.
+    pub workspace_from: Option<MadeFrom>,
 }
 
 impl Setup {
@@ -195,6 +200,7 @@ impl Setup {
             context_folders: Vec::new(),
             output_schema: None,
             account: None,
+            workspace_from: None,
         })
     }
 }
@@ -404,6 +410,16 @@ impl Setup {
         }
     }
 
+    /// The same in a workspace that was made for the job, which is about to begin.
+    #[must_use]
+    pub fn with_workspace(mut self, made: Option<MadeWorkspace>, quiet: bool) -> Self {
+        if let Some(made) = made {
+            note(quiet, &format!("the workspace is {}", made.folder().display()));
+            self.workspace_from = Some(made.keep());
+        }
+        self
+    }
+
     /// The options for the library.
     pub fn options(
         self,
@@ -450,6 +466,7 @@ impl Setup {
             difference: None,
             beyond: BeyondRecording::Nothing,
             account: self.account,
+            workspace_from: self.workspace_from,
         }
     }
 }

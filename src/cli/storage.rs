@@ -88,7 +88,6 @@ pub fn not_remote(what: &str, address: &RemoteAddress) -> Failure {
 
 #[cfg(feature = "s3")]
 mod remote {
-    use std::path::PathBuf;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -104,6 +103,7 @@ mod remote {
 
     use crate::cli::Process;
     use crate::cli::failure::Failure;
+    use crate::cli::user_folder::cache_folder;
     use crate::cli::warning::warn;
 
     /// The shortest lease: an owner renews three times in it.
@@ -122,7 +122,7 @@ mod remote {
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().find_map(|name| environment.users(name));
         // The same address at another service is another storage.
         let name = hex::digits(&Sha256::digest(format!("{address} {}", endpoint.unwrap_or_default())));
-        let cache = cache_folder(environment).ok_or_else(|| {
+        let cache = cache_folder(|name| environment.users(name)).ok_or_else(|| {
             Failure::usage(anyhow!("there is no cache folder for the working copy of {address}"))
                 .help("set HOME or XDG_CACHE_HOME")
         })?;
@@ -147,12 +147,6 @@ mod remote {
         let given: Span = text.parse().map_err(|_| wrong())?;
         let lease = Duration::from_millis(given.ms());
         if lease < SHORTEST { Err(wrong()) } else { Ok(lease) }
-    }
-
-    fn cache_folder(environment: &Environment) -> Option<PathBuf> {
-        let named = |name: &str| environment.users(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
-        let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
-        Some(cache?.join("perstack"))
     }
 
     #[cfg(unix)]

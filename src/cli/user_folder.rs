@@ -31,6 +31,13 @@ pub fn models_file(process: &Process) -> Option<PathBuf> {
     Some(user_folder(process)?.join("models.toml"))
 }
 
+/// The folder of the user's cache that is this program's. `variable` reads the environment.
+pub fn cache_folder<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Option<PathBuf> {
+    let named = |name: &str| variable(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+    Some(cache?.join("perstack"))
+}
+
 /// The folder of the user's own defaults: the platform's for configuration.
 pub fn user_folder(process: &Process) -> Option<PathBuf> {
     match process.variable("PERSTACK_CONFIG_DIR") {

@@ -34,6 +34,7 @@ use crate::skill::mcp::AskPerson;
 use crate::store::Store;
 use crate::store::remote::RemoteStorage;
 use crate::usage::Usage;
+use crate::workspace_source::MadeFrom;
 
 /// This runtime's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -105,6 +106,8 @@ pub struct Options {
     /// The account that the job draws on together with others, besides its own budgets. Not for a recording or a replay,
     /// whose requests must not depend on others.
     pub account: Option<AccountUse>,
+    /// The source that the workspace was made from, for the record of a new job.
+    pub workspace_from: Option<MadeFrom>,
 }
 
 impl Options {
@@ -144,6 +147,7 @@ impl Options {
             difference: None,
             beyond: BeyondRecording::Nothing,
             account: None,
+            workspace_from: None,
         }
     }
 

@@ -280,6 +280,7 @@ impl Store {
             last_run_at: None,
             ends: BTreeMap::new(),
             replayed: false,
+            workspace_from: None,
             budget: JobBudget {
                 limits: runs
                     .iter()

@@ -63,6 +63,7 @@ pub(super) fn job(id: &str, started_at: u64) -> Job {
         last_run_at: None,
         ends: BTreeMap::new(),
         replayed: false,
+        workspace_from: None,
         budget: crate::job::JobBudget::default(),
     }
 }

@@ -83,4 +83,5 @@ mod vendors;
 mod verify;
 mod way_in;
 mod why;
+mod workspace_from;
 mod workspace_snapshots;

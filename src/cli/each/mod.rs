@@ -135,6 +135,7 @@ impl EachArgs {
             output_schema: self.output_schema.clone(),
             instruction: None,
             account: self.account.clone(),
+            workspace_from: None,
         }
     }
 

@@ -114,6 +114,7 @@ pub fn go_on(
         output_schema: None,
         instruction: own.map(|expert| expert.instruction.clone()),
         account: None,
+        workspace_from: None,
     };
     setup.print_warnings(process, output.quiet);
     let trust = trust::require_for_job(&setup, process, &job_args, std::slice::from_ref(&start.expert))?;

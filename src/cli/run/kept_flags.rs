@@ -60,7 +60,7 @@ const KEPT: [&[&str]; 45] = [
 ];
 
 /// Flags that are not: those of a beginning, of its input, and what must not be written twice or shown.
-const LEFT_OUT: [&[&str]; 12] = [
+const LEFT_OUT: [&[&str]; 13] = [
     &["--dry-run"],
     &["--untrusted"],
     &["--file", "owl.png"],
@@ -73,6 +73,7 @@ const LEFT_OUT: [&[&str]; 12] = [
     &["--continue", "--resume-from", "c1"],
     &["--record", "session.jsonl"],
     &["--summary-file", "summary.md"],
+    &["--workspace-from", "https://example.com/owls#v1"],
 ];
 
 #[derive(Debug, Parser)]

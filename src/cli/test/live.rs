@@ -135,7 +135,7 @@ impl LiveJob {
             Ok(Err(failure)) => return RepetitionEnd::failed(failure.line()),
             Err(lost) => return RepetitionEnd::failed(format!("internal error: {lost}")),
         };
-        let end = self.run_in(folder.path(), traced).await;
+        let end = Box::pin(self.run_in(folder.path(), traced)).await;
         // So does removing it.
         let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
         end

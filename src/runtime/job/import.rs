@@ -157,6 +157,7 @@ pub fn job_of(head: &CheckpointHead, started_at: u64) -> Job {
         last_run_at: None,
         ends: BTreeMap::new(),
         replayed: false,
+        workspace_from: None,
         budget: JobBudget::default(),
     }
 }

@@ -148,6 +148,7 @@ impl NewJob {
             last_run_at: None,
             ends: BTreeMap::new(),
             replayed: backends.tape.is_replay() && !options.is_recording_free(),
+            workspace_from: options.workspace_from.clone(),
             budget: JobBudget {
                 limits: options.settings.budgets,
                 spent: Some(Spent::default()),

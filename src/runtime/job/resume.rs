@@ -272,6 +272,7 @@ pub fn job_to_continue(
             last_run_at: None,
             ends: BTreeMap::new(),
             replayed: false,
+            workspace_from: None,
             budget: JobBudget::default(),
         },
     };

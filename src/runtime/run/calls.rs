@@ -334,6 +334,7 @@ mod tests {
             last_run_at: None,
             ends: BTreeMap::new(),
             replayed: false,
+            workspace_from: None,
             budget: crate::job::JobBudget::default(),
         };
         let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
