@@ -75,21 +75,26 @@ impl Store {
 }
 
 impl JobStore {
-    /// The objects of the job, to add to them. What a process that died has left of a pack is removed.
+    /// The objects of the job, to add to them. What a process that died has left is made durable if it is a whole pack, and
+    /// removed if it is none.
     ///
     /// # Errors
     /// As [`Store::objects`].
     pub fn objects(&self) -> Result<ObjectStore, StoreError> {
         let storage = self.storage();
         let folder = storage.layout.snapshots(self.id());
-        if !atomic::is_folder(&folder)? {
+        let is_new = !atomic::is_folder(&folder)?;
+        if is_new {
             atomic::create_folder(&folder)?;
-            atomic::sync_folder(&storage.layout.job(self.id()))?;
+        } else {
+            for name in names(&folder)?.iter().filter(|name| name.starts_with('.')) {
+                // Best effort: readers ignore what is left.
+                let _ = door::remove(&folder.join(name));
+            }
+            // A name that a dead process gave and did not sync is found here, and a fact may rely on it from now on.
+            atomic::sync_folder(&folder)?;
         }
-        for name in names(&folder)?.iter().filter(|name| name.starts_with('.')) {
-            let left = folder.join(name);
-            door::remove(&left).map_err(StoreError::io("remove", &left))?;
-        }
+        atomic::sync_folder(&storage.layout.job(self.id()))?;
         Ok(ObjectStore { remote: self.remote().cloned(), ..ObjectStore::open(folder)? })
     }
 }
@@ -231,6 +236,13 @@ impl<'a> PackWriter<'a> {
         if self.buffer.len() >= BUFFER { self.write() } else { Ok(()) }
     }
 
+    /// The name of the pack: that of the snapshot, unless it is taken, since what the pack of that name had besides was lost.
+    fn free_name(&self, snapshot: &SnapshotId) -> PathBuf {
+        let name = self.objects.folder.join(format!("{snapshot}{ENDING}"));
+        let further = (1_u32..).map(|n| self.objects.folder.join(format!("{snapshot}-{n}{ENDING}")));
+        std::iter::once(name).chain(further).find(|path| !path.exists()).unwrap_or_default()
+    }
+
     fn write(&mut self) -> Result<(), StoreError> {
         let Some((new, path)) = &self.new else { return Ok(()) };
         atomic::append(&new.file, path, &self.buffer)?;
@@ -246,7 +258,7 @@ impl<'a> PackWriter<'a> {
     pub fn finish(mut self, snapshot: &SnapshotId) -> Result<(), StoreError> {
         self.write()?;
         let Some((new, temporary)) = &self.new else { return Ok(()) };
-        let path = self.objects.folder.join(format!("{snapshot}{ENDING}"));
+        let path = self.free_name(snapshot);
         atomic::sync(&new.file, temporary)?;
         door::name(new, temporary, &path).map_err(StoreError::io("rename a temporary file to", &path))?;
         self.new = None;
@@ -326,8 +338,27 @@ mod tests {
         PackWriter::new(&mut objects).put(&id(b"barn"), b"barn").unwrap();
         let folder = world.store.layout().snapshots(job_store.id());
         fs::write(folder.join(".new.pack.0.tmp"), "half").unwrap();
+        // What cannot be removed so is in nobody's way.
+        fs::create_dir(folder.join(".kept")).unwrap();
         assert!(!job_store.objects().unwrap().has(&id(b"barn")));
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_pack_is_never_replaced_by_one_of_the_same_snapshot() {
+        let world = World::new();
+        let job_store = world.store.create_job(&job("j1", 1)).unwrap();
+        put(&mut job_store.objects().unwrap(), &[b"owl"]);
+        put(&mut job_store.objects().unwrap(), &[b"barn", b"owl", b"tawny"]);
+        let folder = world.store.layout().snapshots(job_store.id());
+        // Only the first pack has this one.
+        fs::remove_file(folder.join(format!("{}.pack", id(b"owl")))).unwrap();
+        put(&mut job_store.objects().unwrap(), &[b"barn", b"owl", b"tawny"]);
+        let objects = world.store.objects(job_store.id()).unwrap();
+        for bytes in [&b"barn"[..], b"owl", b"tawny"] {
+            assert_eq!(objects.get(&id(bytes)).unwrap(), bytes);
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 
     #[test]
