@@ -456,12 +456,12 @@ impl EventBody {
         }
     }
 
-    /// Names the state of the workspace in the checkpoints of an event that ends a step or a Run.
-    pub fn set_snapshot(&mut self, snapshot: &SnapshotId) {
+    /// Names the state of the workspace, or none, in the checkpoints of an event that ends a step or a Run.
+    pub fn set_snapshot(&mut self, snapshot: Option<&SnapshotId>) {
         match self {
             Self::ContinueToNextStep { checkpoint, next_checkpoint, .. } => {
-                checkpoint.head.snapshot = Some(snapshot.clone());
-                next_checkpoint.head.snapshot = Some(snapshot.clone());
+                checkpoint.head.snapshot = snapshot.cloned();
+                next_checkpoint.head.snapshot = snapshot.cloned();
             }
             Self::CompleteRun { checkpoint, .. }
             | Self::StopRunByInteractiveTool { checkpoint, .. }
@@ -470,7 +470,7 @@ impl EventBody {
             | Self::StopRunByError { checkpoint, .. }
             | Self::StopRunByCancellation { checkpoint, .. }
             | Self::StopRunByBudget { checkpoint, .. }
-            | Self::StopRunByVerification { checkpoint, .. } => checkpoint.head.snapshot = Some(snapshot.clone()),
+            | Self::StopRunByVerification { checkpoint, .. } => checkpoint.head.snapshot = snapshot.cloned(),
             _ => {}
         }
     }

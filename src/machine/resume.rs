@@ -58,9 +58,7 @@ impl RunData {
         };
         // Whoever resumes a Run that a summary did not help wants another try.
         head.summarized_at = None;
-        if resumption.snapshot.is_some() {
-            head.snapshot.clone_from(&resumption.snapshot);
-        }
+        head.snapshot.clone_from(&resumption.snapshot);
         head.delegate_to.clear();
         head.pending_tool_calls = turn.unanswered();
         // A question that stays open may have become another kind of tool by the time it is looked at again.
@@ -164,9 +162,7 @@ impl RunData {
         self.instruct_anew(resumption);
         self.mark(resumption.untrusted);
         self.head.retry_count = 0;
-        if resumption.snapshot.is_some() {
-            self.head.snapshot.clone_from(&resumption.snapshot);
-        }
+        self.head.snapshot.clone_from(&resumption.snapshot);
         let stays = self.goes_on_with_answer(resumption);
         self.settle_model(stays);
         self.change_window();

@@ -309,6 +309,7 @@ impl RunMachine {
         self.data.is_free = matches!(input, Input::Fact(fact) if fact.recorded);
         let reaction = arrow(&mut self.data);
         self.data.is_free = false;
+        self.data.forget_snapshot(&reaction);
         let reaction = if is_held { reaction } else { self.data.hold(reaction) };
         Ok(self.follow(reaction))
     }

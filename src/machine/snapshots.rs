@@ -2,6 +2,9 @@
 //!
 //! Part of the handlers of [`RunData`]. All that an arrow changes is changed when it is taken, so that a process which dies
 //! meanwhile loses nothing but the name: its successor's machine proceeds without one.
+//!
+//! A name stands for the files as they are at that moment, or there is none: once something is called that may change them,
+//! the state before is no longer theirs, and that of a Run before neither.
 
 use std::mem::replace;
 
@@ -33,16 +36,21 @@ impl RunData {
         }
     }
 
+    /// Forgets the state of the workspace where an arrow leads to something that may change it.
+    pub(super) fn forget_snapshot(&mut self, reaction: &Reaction) {
+        if matches!(reaction.action, Action::CallTools { .. } | Action::VerifyAnswer) {
+            self.head.snapshot = None;
+        }
+    }
+
     /// Goes where the held arrow leads. `snapshot`: the state of the workspace, if it was stored.
     pub(super) fn follow_held(&mut self, held: &mut HeldArrow, snapshot: Option<&SnapshotId>) -> Reaction {
         let empty =
             HeldArrow { state: State::Stopped(Status::Init), events: Vec::new(), action: Action::Stop(Status::Init) };
         let HeldArrow { state, mut events, action } = replace(held, empty);
-        if let Some(snapshot) = snapshot {
-            self.head.snapshot = Some(snapshot.clone());
-            for event in &mut events {
-                event.set_snapshot(snapshot);
-            }
+        self.head.snapshot = snapshot.cloned();
+        for event in &mut events {
+            event.set_snapshot(snapshot);
         }
         Reaction { state, events, save: true, action }
     }

@@ -71,6 +71,7 @@ mod run;
 mod screens;
 mod secrets;
 mod signals;
+mod snapshot_names;
 mod streams;
 
 #[cfg(feature = "telemetry")]

@@ -201,13 +201,13 @@ fn another_machine_gets_the_files_back_for_the_end_of_a_job_and_for_a_fork() {
     let test = elsewhere(test, "b");
     fs::remove_file(test.workspace().join("a.txt")).unwrap();
     test.server().script([Answer::text("Two.")]);
+    test.run(["resume", "nest", "And?", "--restore", "--snapshot", "every"]).assert_code(0);
+    assert_eq!(read(&test), "two");
+    fs::remove_file(test.workspace().join("a.txt")).unwrap();
+    test.server().script([Answer::text("Two.")]);
     let ran = test.run(["resume", "nest", "And?"]).assert_code(0);
     assert!(ran.stderr.contains("(a.txt): --restore brings it back"), "{}", ran.stderr);
-    test.server().script([Answer::text("Two.")]);
-    test.run(["resume", "nest", "And?", "--restore"]).assert_code(0);
-    assert_eq!(read(&test), "two");
     let test = elsewhere(test, "c");
-    fs::remove_file(test.workspace().join("a.txt")).unwrap();
     // The checkpoint of a step is known by its id, though no file of it is stored.
     let checkpoints = copy(&test, "home/cache").checkpoints();
     let heads: Vec<serde_json::Value> = checkpoints.iter().map(|path| read_json(path)).collect();

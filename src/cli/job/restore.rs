@@ -101,7 +101,7 @@ pub fn restore_for_resume(place: &PlaceArgs, name: &str, process: &Process, quie
     let options = options_of(place, process, true)?;
     let store = options.store();
     store.fetch(Some(name)).map_err(RunError::from)?;
-    let checkpoint = CheckpointSnapshot::find(&store, name)?;
+    let checkpoint = CheckpointSnapshot::find_to_resume(&store, name)?;
     let snapshot = checkpoint.snapshot().map_err(RunError::from)?;
     restore_in_place(&store, &checkpoint.job, snapshot, &options, quiet)
 }

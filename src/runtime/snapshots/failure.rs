@@ -37,7 +37,9 @@ pub enum SnapshotError {
 impl ErrorHint for SnapshotError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         Some(match self {
-            Self::None { .. } => "snapshots are taken by runs with snapshot = \"stop\" or \"every\"".into(),
+            Self::None { .. } => {
+                "name one that has: they are taken by runs with snapshot = \"stop\" or \"every\", where those came to it".into()
+            }
             Self::Unknown { .. } => "give more of its digest".into(),
             Self::NotEmpty { .. } => "name a folder that is empty, or not there yet".into(),
             Self::Store(error) | Self::Restore { source: RestoreError::Object(error), .. } => return error.hint(),

@@ -8,6 +8,7 @@ use crate::checkpoint::CheckpointHead;
 use crate::hint::ErrorHint as _;
 use crate::id::JobId;
 use crate::runtime::error::RunError;
+use crate::runtime::history::recorded_run;
 use crate::runtime::job::resume_point;
 use crate::runtime::options::{Options, ResumeFrom};
 use crate::runtime::snapshots::failure::SnapshotError;
@@ -41,13 +42,31 @@ pub struct CheckpointSnapshot {
 }
 
 impl CheckpointSnapshot {
-    /// The checkpoint that `name` means, as for a resumption.
+    /// The checkpoint that `name` means; of a job, the one that it goes on from.
     ///
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn find(store: &Store, name: &str) -> Result<Self, RunError> {
-        let found = resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?;
-        let job = match &found {
+        match resume_point::find(store, &ResumeFrom::Named(name.to_owned()))? {
+            Found::Checkpoint(entry) => {
+                let head = recorded_run::read_checkpoint(store, &entry)?.head;
+                Ok(Self { job: entry.job, head })
+            }
+            found => Self::where_it_goes_on(store, &found),
+        }
+    }
+
+    /// The point at which a resumption from `name` goes on: of a Run whose process died, behind its newest checkpoint, where
+    /// calls may have changed what that has.
+    ///
+    /// # Errors
+    /// As [`CheckpointSnapshot::find`].
+    pub fn find_to_resume(store: &Store, name: &str) -> Result<Self, RunError> {
+        Self::where_it_goes_on(store, &resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?)
+    }
+
+    fn where_it_goes_on(store: &Store, found: &Found) -> Result<Self, RunError> {
+        let job = match found {
             Found::Run { job, .. } => job.clone(),
             Found::Checkpoint(entry) => entry.job.clone(),
             Found::File(path) => {
@@ -56,7 +75,7 @@ impl CheckpointSnapshot {
                 return Ok(Self { job: head.job_id.clone(), head: CheckpointHead { snapshot: None, ..head } });
             }
         };
-        let (point, _) = resume_point::load(store, &job, &found)?;
+        let (point, _) = resume_point::load(store, &job, found)?;
         Ok(Self { job, head: point.head().clone() })
     }
 
