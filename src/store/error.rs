@@ -179,7 +179,7 @@ impl ErrorHint for StoreError {
             Self::BatchLocked { .. } | Self::Locked { .. } | Self::LockedElsewhere { .. } => {
                 "wait for it to end, or stop it"
             }
-            Self::Remote { .. } => "check the address, the AWS_… variables and the network, then resume",
+            Self::Remote { .. } => "check the address, the AWS_… variables and the network",
             Self::RemoteDamaged { .. } => "bring the object back, from a version that the store may have kept",
             Self::RemoteUnfit { .. } => "use a store with conditional puts, or a folder",
             Self::Fenced { .. } => {
@@ -201,10 +201,12 @@ impl ErrorHint for StoreError {
     }
 }
 
+/// The remedy of a system's error. It is no advice to resume, as the job may not have begun: the command that continues one which
+/// has is for the program to show.
 fn remedy(source: &io::Error) -> Option<&'static str> {
     Some(match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, then resume",
-        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f), then resume",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f)",
         io::ErrorKind::PermissionDenied => "check the permissions of the storage folder",
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
             "a file is in the way: choose another storage folder"

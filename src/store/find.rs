@@ -98,7 +98,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] or the system's error.
     pub fn find_job(&self, job: &JobId) -> Result<Found, StoreError> {
-        self.newest(job)?.ok_or_else(|| self.not_found(format!("job {job} holds nothing to continue from")))
+        let nothing = || StoreError::NotFound {
+            what: format!("job {job} holds nothing to continue from"),
+            suggestion: Some("run it again, under the same id if you like: it ended before it had begun".to_owned()),
+        };
+        self.newest(job)?.ok_or_else(nothing)
     }
 
     fn find_latest(&self) -> Result<Found, StoreError> {

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::*;
 use crate::snapshot::SnapshotId;
@@ -311,4 +314,78 @@ fn a_file_that_somebody_changed_meanwhile_is_left_alone() {
     let error = restore(&world.root, &present, &before.id, &|id| world.list(id), &object).unwrap_err();
     assert!(matches!(error, RestoreError::ChangedMeanwhile { .. }), "{error}");
     assert_eq!(fs::read_to_string(world.root.join("a")).unwrap(), "mine");
+}
+
+/// Ends the thread that changes files, whatever becomes of the test.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Puts another version in a file's place, lets a second grow or shrink, and makes another kind of entry of a third.
+fn disturb(root: &Path, round: usize) {
+    let version = b"abcdefgh"[round % 8];
+    let bytes = vec![version; usize::from(version) * 1000];
+    fs::write(root.join("kind-new"), bytes).unwrap();
+    fs::rename(root.join("kind-new"), root.join("whole")).unwrap();
+    let mut grows = fs::OpenOptions::new().append(true).create(true).open(root.join("grows")).unwrap();
+    grows.write_all(b"owl\n").unwrap();
+    if round.is_multiple_of(20) {
+        grows.set_len(0).unwrap();
+    }
+    let kind = root.join("kind");
+    match round % 4 {
+        0 => fs::write(&kind, "file").unwrap(),
+        1 => {
+            fs::remove_file(&kind).unwrap();
+            fs::create_dir(&kind).unwrap();
+            fs::write(kind.join("in"), "in").unwrap();
+        }
+        2 => {
+            fs::remove_dir_all(&kind).unwrap();
+            symlink("whole", &kind).unwrap();
+        }
+        _ => fs::remove_file(&kind).unwrap(),
+    }
+}
+
+#[test]
+fn what_changes_while_it_is_read_is_stored_as_it_was_at_some_time_or_left_out() {
+    let world = World::new();
+    world.write("kept", "kept");
+    let (root, is_over) = (world.root.clone(), AtomicBool::new(false));
+    disturb(&root, 0);
+    thread::scope(|scope| {
+        let end = End(&is_over);
+        let rounds = (1..).take_while(|_| !is_over.load(Ordering::Relaxed));
+        scope.spawn(move || rounds.for_each(|round| disturb(&root, round)));
+        for _ in 0..100 {
+            let list = world.list(&world.scan().id).unwrap();
+            let objects = &world.memory.borrow().objects;
+            for entry in &list.entries {
+                let (EntryKind::File { id, .. } | EntryKind::Folder { id }) = &entry.kind else { continue };
+                let found = &objects[id];
+                if let EntryKind::File { bytes, .. } = entry.kind {
+                    assert_eq!(found.len() as u64, bytes, "{:?}", entry.name);
+                }
+                match entry.name.to_str().unwrap() {
+                    "kept" => assert_eq!(found, b"kept"),
+                    "whole" => assert!(found.iter().all(|byte| byte == &found[0]), "two versions at once"),
+                    "grows" => assert!(b"owl\n".repeat(found.len() / 4 + 1).starts_with(found)),
+                    "kind" | "kind-new" => {}
+                    other => panic!("{other}"),
+                }
+            }
+            assert!(list.get(OsStr::new("kept")).is_some());
+        }
+        drop(end);
+    });
+    let last = world.list(&world.scan().id).unwrap();
+    let Some(EntryKind::File { id, .. }) = last.get(OsStr::new("whole")).map(|entry| &entry.kind) else {
+        panic!("gone")
+    };
+    assert_eq!(world.memory.borrow().objects[id], fs::read(world.root.join("whole")).unwrap());
 }

@@ -55,6 +55,7 @@ mod models;
 mod native_tools;
 mod object_store;
 mod object_store_accounts;
+mod odd_workspaces;
 mod output;
 mod output_file;
 mod permissions;
