@@ -92,11 +92,15 @@ fn a_state_that_was_changed_or_is_missing_is_named() {
     for pack in packs(&test) {
         let whole = fs::read(&pack).unwrap();
         let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut flipped = whole.clone();
-        *flipped.last_mut().unwrap() ^= 1;
-        fs::write(&pack, flipped).unwrap();
-        let ran = test.run(["job", "verify", "latest"]).assert_code(1);
-        assert!(ran.stdout.contains("does not fit") && ran.stdout.contains(&name), "{}", ran.stdout);
+        let name_at = whole.iter().position(|byte| *byte == b'\n').unwrap() + 12;
+        // The name of the first object, and the last byte of the last.
+        for at in [name_at, whole.len() - 1] {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(&pack, flipped).unwrap();
+            let ran = test.run(["job", "verify", "latest"]).assert_code(1);
+            assert!(ran.stdout.contains("does not fit") && ran.stdout.contains(&name), "{at}: {}", ran.stdout);
+        }
         fs::remove_file(&pack).unwrap();
         let ran = test.run(["job", "verify", "latest"]).assert_code(1);
         assert!(ran.stdout.contains("has nothing with the digest"), "{}", ran.stdout);
@@ -105,6 +109,32 @@ fn a_state_that_was_changed_or_is_missing_is_named() {
     test.run(["job", "verify", "latest"]).assert_code(0);
     test.run(["job", "rm", &test.storage().job_id(), "--yes"]).assert_code(0);
     assert!(test.storage().jobs().is_empty());
+}
+
+#[test]
+fn a_fact_that_names_a_state_and_was_changed_is_named_and_not_the_checkpoint_behind_it() {
+    let test = writer();
+    test.run(["run", "writer", "Go.", "--snapshot", "every"]).assert_code(0);
+    let log = test.storage().runs()[0].join("log.jsonl");
+    let whole = fs::read(&log).unwrap();
+    let facts = String::from_utf8(whole.clone()).unwrap();
+    let is_named = |line: &&str| line.contains("\"fact\":\"snapshotTaken\"");
+    let first = facts.lines().position(|line| is_named(&line)).unwrap();
+    let last = facts.lines().count() - 1;
+    assert!(facts.lines().next_back().is_some_and(|line| is_named(&line)));
+    for (line, step) in [(first, 9), (last, 31)] {
+        let begin: usize = facts.lines().take(line).map(|line| line.len() + 1).sum();
+        let end = begin + facts.lines().nth(line).unwrap().len();
+        // With the end of the line.
+        for at in (begin..end).step_by(step).chain([end]) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(&log, flipped).unwrap();
+            let ran = test.run(["job", "verify", "latest"]).assert_code(1);
+            let place = format!("log.jsonl, line {}", line + 1);
+            assert!(ran.stdout.contains(&place), "byte {} of {line}: {}", at - begin, ran.stdout);
+        }
+    }
 }
 
 #[test]

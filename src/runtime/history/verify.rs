@@ -171,12 +171,12 @@ impl JobLog {
             error => RecordFault::unread(&folder, error),
         };
         let stored = StoredSnapshots::open(&self.store, self.id()).map_err(fault)?;
+        // First of all what is there: an object whose name was changed is missing under its own.
+        stored.check_objects().map_err(fault)?;
         let mut checked = HashSet::new();
-        for snapshot in runs.iter().flat_map(|run| &run.snapshots) {
-            stored.check(snapshot, &mut checked).map_err(fault)?;
-        }
-        // States that were kept before others were restored.
-        stored.check_rest(&checked).map_err(fault)
+        runs.iter()
+            .flat_map(|run| &run.snapshots)
+            .try_for_each(|state| stored.check(state, &mut checked).map_err(fault))
     }
 
     fn is_being_written(&self) -> bool {

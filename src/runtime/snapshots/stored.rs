@@ -54,18 +54,18 @@ impl StoredSnapshots {
         compare(before, after, &mut |id| self.list(id))
     }
 
-    /// Checks that the objects which are not among `checked` are as they were.
+    /// Checks that every object is as it was, those too that no fact names: states that were kept before others were restored.
     ///
     /// # Errors
     /// An object is damaged.
-    pub fn check_rest(&self, checked: &HashSet<SnapshotId>) -> Result<(), StoreError> {
-        self.objects.ids().filter(|id| !checked.contains(*id)).try_for_each(|id| self.object(id).map(drop))
+    pub fn check_objects(&self) -> Result<(), StoreError> {
+        self.objects.ids().try_for_each(|id| self.object(id).map(drop))
     }
 
-    /// Checks that all of a state is there and as it was. `checked` has the objects that were checked before.
+    /// Checks that all of a state is there. `checked` has the folders that were checked before.
     ///
     /// # Errors
-    /// An object is missing or damaged.
+    /// An object is missing, or a folder's is none.
     pub fn check(&self, id: &SnapshotId, checked: &mut HashSet<SnapshotId>) -> Result<(), StoreError> {
         let mut folders = vec![id.clone()];
         while let Some(folder) = folders.pop() {
@@ -75,7 +75,7 @@ impl StoredSnapshots {
             for entry in self.list(&folder)?.entries {
                 match entry.kind {
                     EntryKind::Folder { id } => folders.push(id),
-                    EntryKind::File { id, .. } if checked.insert(id.clone()) => drop(self.object(&id)?),
+                    EntryKind::File { id, .. } if !self.has(&id) => drop(self.object(&id)?),
                     EntryKind::File { .. } | EntryKind::Link { .. } => {}
                 }
             }

@@ -214,13 +214,7 @@ impl RunCheck<'_> {
             let fact = match log.next_fact() {
                 Ok(Some(fact)) => fact,
                 Ok(None) => return Ok(machine),
-                Err(StoreError::Damaged { line: Some(2), .. }) if log.had_other_header() => {
-                    return Err(RecordFault::file(path, "its header was changed").at(1));
-                }
-                Err(error) => {
-                    let fault = RecordFault::unread(path, error);
-                    return Err(RecordFault { record: record(log.text(), step), ..fault }.at(log.line()));
-                }
+                Err(error) => return Err(unread_line(path, log, error, step)),
             };
             if self.has_met_end {
                 self.went_on = matches!(fact.body, FactBody::Resumed { .. });
@@ -267,7 +261,17 @@ impl RunCheck<'_> {
                 checked.is_err()
             });
             fed.map_err(|illegal| at(log, format!("a {kind} does not follow from what is before it ({illegal})")))?;
-            checked?;
+            if let Err(fault) = checked {
+                // Whether a state of the workspace was stored for it is in the next line: if that was changed, that is the fault.
+                return Err(match log.next_fact() {
+                    Err(error) => unread_line(path, log, error, step),
+                    Ok(None) if is_torn(path, log) => {
+                        let what = "its last line is not whole, and a checkpoint was made behind it";
+                        RecordFault::file(path, what).at(log.line())
+                    }
+                    Ok(_) => fault,
+                });
+            }
             self.verified.facts = position.facts;
             let is_chained = log.is_at_chained_line();
             self.verified.unchained += u64::from(!is_chained);
@@ -344,8 +348,7 @@ impl RunCheck<'_> {
 
     /// Checks what is left when the log is read.
     fn rest(&mut self, path: &Path, log: &LogReader, machine: Option<&RunMachine>) -> Result<(), RecordFault> {
-        let length = std::fs::metadata(path).map_or(0, |file| file.len());
-        self.verified.is_torn = length > log.chain().bytes();
+        self.verified.is_torn = is_torn(path, log);
         if log.chain().facts() == 0 {
             return self.without_facts(path);
         }
@@ -416,6 +419,20 @@ impl RecordFault {
     fn at(self, line: u64) -> Self {
         Self { line: Some(line), ..self }
     }
+}
+
+/// Returns whether something that is no line is behind the lines of a log.
+fn is_torn(path: &Path, log: &LogReader) -> bool {
+    std::fs::metadata(path).map_or(0, |file| file.len()) > log.chain().bytes()
+}
+
+/// The line of a log that has just failed to be read.
+fn unread_line(path: &Path, log: &LogReader, error: StoreError, step: Option<u64>) -> RecordFault {
+    if matches!(error, StoreError::Damaged { line: Some(2), .. }) && log.had_other_header() {
+        return RecordFault::file(path, "its header was changed").at(1);
+    }
+    let fault = RecordFault::unread(path, error);
+    RecordFault { record: record(log.text(), step), ..fault }.at(log.line())
 }
 
 fn wrong_end(path: &Path, line: u64) -> RecordFault {
