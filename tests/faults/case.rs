@@ -9,6 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::job::{ID, Job};
+use crate::snapshots;
 use crate::support::Test;
 use crate::support::crash::{Chance, Story, assert_consistent, effects_of, facts, has_completed, whole_json};
 use crate::support::process::Ran;
@@ -250,6 +251,9 @@ impl Case {
         Story::assert_all(&stories, expected);
         let job = read_json(&test.storage().jobs()[0].join("job.json"));
         assert_eq!(job["status"], "completed");
+        if self.job == Job::Kept {
+            snapshots::check(test, outcome.faults, &mut Chance(self.fault.number));
+        }
     }
 }
 

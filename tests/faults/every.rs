@@ -38,7 +38,7 @@ fn cases(job: Job, trace: &[Entry], chance: &mut Chance) -> Vec<Case> {
 }
 
 /// Plays all cases; the tally, and what went wrong.
-fn play(cases: &[Case], stories: &[(Job, Vec<Story>)]) -> (Tally, Vec<String>) {
+pub fn play(cases: &[Case], stories: &[(Job, Vec<Story>)]) -> (Tally, Vec<String>) {
     let next = Mutex::new(cases.iter());
     let results = Mutex::new((Tally::default(), Vec::new()));
     thread::scope(|scope| {
@@ -60,6 +60,12 @@ fn play(cases: &[Case], stories: &[(Job, Vec<Story>)]) -> (Tally, Vec<String>) {
         }
     });
     results.into_inner().unwrap()
+}
+
+/// Fails with what went wrong, if anything did.
+#[track_caller]
+pub fn assert_none(mismatches: &[String]) {
+    assert!(mismatches.is_empty(), "{} cases went wrong:\n\n{}", mismatches.len(), mismatches.join("\n\n"));
 }
 
 /// Puts items into another order.
@@ -88,5 +94,5 @@ fn a_job_that_meets_any_fault_ends_as_if_there_had_been_none() {
     all.truncate(wanted);
     let (tally, mismatches) = play(&all, &stories);
     println!("\n{} of {there_are} faults\n{tally}", all.len());
-    assert!(mismatches.is_empty(), "{} cases went wrong:\n\n{}", mismatches.len(), mismatches.join("\n\n"));
+    assert_none(&mismatches);
 }

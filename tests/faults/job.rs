@@ -1,11 +1,12 @@
-//! The jobs that meet faults: one expert with every kind of tool, and one that delegates. Their models answer by the
-//! conversation alone.
+//! The jobs that meet faults: one expert with every kind of tool, one that delegates, and one whose workspace is stored with
+//! every step. Their models answer by the conversation alone.
 
 use std::fs;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use crate::kept;
 use crate::support::answer::Call;
 use crate::support::crash::calls::{append, read, shell, write};
 use crate::support::request::Request;
@@ -23,10 +24,12 @@ pub enum Job {
     Team,
     /// The first job, come from elsewhere as a file after ten steps.
     Moved,
+    /// Two experts that change, make and remove files, with a snapshot of the workspace for every checkpoint.
+    Kept,
 }
 
 impl Job {
-    pub const ALL: [Self; 3] = [Self::Alone, Self::Team, Self::Moved];
+    pub const ALL: [Self; 4] = [Self::Alone, Self::Team, Self::Moved, Self::Kept];
 
     /// The calls that take effect each time they are made. Each adds its own id to `lines.txt`.
     pub fn effects(self) -> &'static [&'static str] {
@@ -34,6 +37,7 @@ impl Job {
             Self::Alone => &["a1", "a2", "m4", "b4", "e5", "m8", "a9", "a11", "m11"],
             Self::Moved => &["a11", "m11"],
             Self::Team => &["a0", "b2", "k1", "k2", "k3"],
+            Self::Kept => kept::EFFECTS,
         }
     }
 
@@ -42,6 +46,7 @@ impl Job {
         match self {
             Self::Alone | Self::Moved => "Nine owls.",
             Self::Team => "All done.",
+            Self::Kept => kept::ANSWER,
         }
     }
 
@@ -51,6 +56,7 @@ impl Job {
             Self::Alone => &["run", "librarian", "Which owls?", "--job-id", ID],
             Self::Team => &["run", "lead", "Which owls?", "--job-id", ID],
             Self::Moved => &["resume", "moved.json", "Go on.", "--max-steps", "99"],
+            Self::Kept => &["run", "keeper", "Which owls?", "--job-id", ID],
         }
     }
 
@@ -60,13 +66,15 @@ impl Job {
         let toml = match self {
             Self::Alone | Self::Moved => alone(&test),
             Self::Team => TEAM.to_owned(),
+            Self::Kept => kept::TOML.to_owned(),
         };
         let test = test.toml(&toml).provider(Provider::Anthropic).file("lines.txt", "").file("shelf.md", "tawny\n");
         let test = if self == Self::Moved { test.file("moved.json", moved()) } else { test };
-        test.server().answer_by(match self {
-            Self::Alone | Self::Moved => |request: &Request| alone_answers(request.results().len()),
-            Self::Team => team_answers,
-        });
+        match self {
+            Self::Alone | Self::Moved => test.server().answer_by(|request| alone_answers(request.results().len())),
+            Self::Team => test.server().answer_by(team_answers),
+            Self::Kept => kept::answer(&test),
+        }
         test
     }
 }

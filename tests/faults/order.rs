@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::case;
 use crate::job::Job;
+use crate::snapshots::is_of_snapshots;
 use crate::trace::Entry;
 
 /// What was written and not synced.
@@ -111,6 +112,25 @@ fn what_a_killed_process_left_unsynced_is_synced_before_the_next_goes_on() {
                     }
                     Entry::Mark { .. } => {}
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pack_of_snapshots_is_durable_before_the_next_fact_also_that_of_a_killed_process() {
+    let (_, trace) = case::undisturbed(Job::Kept);
+    let numbers: Vec<u64> = trace.iter().filter(|entry| is_of_snapshots(entry)).filter_map(Entry::number).collect();
+    assert!(numbers.len() > 20, "{numbers:?}");
+    for number in numbers {
+        let (traces, _) = case::killed_after(Job::Kept, number);
+        let mut unsynced = Unsynced::default();
+        for (nth, entry) in traces.iter().enumerate().flat_map(|(nth, trace)| trace.iter().map(move |it| (nth, it))) {
+            let Entry::Operation { name, path, .. } = entry else { continue };
+            if is_of_snapshots(entry) || name == "sync-folder" {
+                unsynced.note(name, path);
+            } else if name == "write" && path.ends_with("log.jsonl") {
+                assert_eq!(unsynced.all(), [""; 0], "killed after {number}, in process {nth}");
             }
         }
     }

@@ -42,8 +42,8 @@ pub fn has_completed(test: &Test) -> bool {
     files.filter(|file| file.exists()).filter_map(|file| whole_json(&file)).any(|job| job["status"] == "completed")
 }
 
-/// Fails unless all files are whole, all checkpoints have their facts, the record is as it was written, and each of the calls
-/// took effect as often as is on record.
+/// Fails unless all files are whole, all checkpoints have their facts, the record and the snapshots that it names are as they
+/// were written, and each of the calls took effect as often as is on record.
 #[track_caller]
 pub fn assert_consistent(test: &Test, calls: &[&str]) {
     for file in stored_files(&test.workspace().join("perstack")) {
@@ -54,6 +54,7 @@ pub fn assert_consistent(test: &Test, calls: &[&str]) {
                 None => assert!(may_be_torn(&file), "{} is torn", file.display()),
             },
             Some("tmp") => assert!(name.starts_with('.'), "{name} may be taken for something"),
+            Some("pack") => assert!(file.parent().unwrap().ends_with("snapshots"), "{}", file.display()),
             _ => assert!(matches!(name, "log.jsonl" | "lock"), "{}", file.display()),
         }
     }
