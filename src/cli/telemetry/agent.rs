@@ -269,6 +269,16 @@ impl Agent {
         }
     }
 
+    /// The answer was on record: the model was not asked.
+    pub fn drop_request(&mut self) {
+        self.request = None;
+    }
+
+    /// The result was on record: nothing was called.
+    pub fn drop_call(&mut self, id: &str) {
+        self.calls.retain(|call| call.id != id);
+    }
+
     /// The span of the present request. One that no event announced, of a summary for example, began with what was before it.
     fn request_span(&mut self, trace: &mut TraceWriter, at: u64) -> TraceSpan {
         let request = self.request.take();

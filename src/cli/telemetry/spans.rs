@@ -182,6 +182,13 @@ impl OpenTrace {
         let Some(agent) = self.agents.get_mut(run) else { return };
         let trace = &mut self.trace;
         match &fact.body {
+            // Nobody was asked, and nothing called.
+            FactBody::Generated { .. } | FactBody::Summarized { .. } | FactBody::GenerationFailed { .. }
+                if fact.recorded =>
+            {
+                agent.drop_request();
+            }
+            FactBody::ToolReturned { result } if fact.recorded => agent.drop_call(&result.id),
             FactBody::Generated { generation } | FactBody::Summarized { generation, .. } => {
                 agent.answered(trace, generation, at);
             }
@@ -207,9 +214,13 @@ impl OpenTrace {
         self.add_agent(run, parent, &spec.parameters, at);
     }
 
-    /// A Run goes on: behind its delegates, with the agent that waits for them; else, after a stop or in another process
-    /// than before, with one of its own.
+    /// A Run goes on: beyond its recording, with its agent; behind its delegates, with the one that waits for them; else, after
+    /// a stop or in another process than before, with one of its own.
     fn resume(&mut self, run: &RunId, resumption: &Resumption, at: u64) {
+        if let Some(agent) = self.agents.get_mut(run) {
+            agent.go_on(run.clone(), self.models.remove(run), &resumption.parameters);
+            return;
+        }
         let before = resumption.parent.as_ref().map(|parent| &parent.run_id);
         if let Some(before) = before
             && self.agents.get(before).is_some_and(|agent| agent.is_waiting)

@@ -23,6 +23,8 @@ struct Play {
     builder: SpanBuilder,
     spans: Vec<TraceSpan>,
     events: u64,
+    /// Facts come from a recording.
+    is_recorded: bool,
 }
 
 fn run(id: &str) -> RunId {
@@ -64,7 +66,12 @@ fn checkpoint(head: CheckpointHead) -> EventCheckpoint {
 
 impl Play {
     fn new(settings: TraceSettings) -> Self {
-        Self { builder: SpanBuilder::new(settings, "seed".to_owned()), spans: Vec::new(), events: 0 }
+        Self {
+            builder: SpanBuilder::new(settings, "seed".to_owned()),
+            spans: Vec::new(),
+            events: 0,
+            is_recorded: false,
+        }
     }
 
     fn event(&mut self, id: &str, at: u64, body: EventBody) {
@@ -79,7 +86,8 @@ impl Play {
     }
 
     fn fact(&mut self, id: &str, at: u64, body: FactBody) {
-        self.builder.fact(&run(id), &Fact::new(Stamp { at, seed: 1 }, body));
+        let fact = Fact { recorded: self.is_recorded, ..Fact::new(Stamp { at, seed: 1 }, body) };
+        self.builder.fact(&run(id), &fact);
         self.spans.extend(self.builder.take_finished());
     }
 
@@ -281,6 +289,34 @@ fn delegates_are_beneath_their_caller_which_stays_one_span() {
         "    invoke_agent helper 161-180",
         "      chat some-model 161-180",
         "    chat some-model 201-220",
+    ];
+    assert_eq!(tree(&spans), expected);
+}
+
+#[test]
+fn what_comes_from_a_recording_is_no_span_and_who_leaves_it_stays_beneath_its_caller() {
+    let mut play = Play::new(TraceSettings::default());
+    play.is_recorded = true;
+    play.start("r1", 100, head("r1", 1));
+    play.calls("r1", 101, vec![exec("a")]);
+    play.returned("r1", 102, &exec("a"), false);
+    play.ask("r1", 103);
+    play.delegate("r1", 104, call("d", "helper", "query", "x"));
+    play.start("r2", 105, child("r2", 2, "helper", ("r1", "d")));
+    play.is_recorded = false;
+    play.resume("r2", 106, None, child("r2", 2, "helper", ("r1", "d")));
+    play.ask("r2", 107);
+    play.complete("r2", 150, child("r2", 2, "helper", ("r1", "d")));
+    play.resume("r3", 160, Some("r1"), head("r3", 3));
+    play.ask("r3", 161);
+    play.complete("r3", 190, head("r3", 3));
+    let spans = play.end(Ok(Status::Completed));
+    let expected = [
+        "invoke_workflow researcher 100-190",
+        "  invoke_agent researcher 100-190",
+        "    invoke_agent helper 105-150",
+        "      chat some-model 107-150",
+        "    chat some-model 161-190",
     ];
     assert_eq!(tree(&spans), expected);
 }
