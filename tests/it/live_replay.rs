@@ -99,6 +99,8 @@ fn what_is_behind_the_difference_is_asked_for_and_what_is_before_it_costs_nothin
         let job = job(&test);
         assert_eq!((&job["status"], &job["usage"]["inputTokens"]), (&json!("completed"), &json!(200)), "{job}");
         assert_whole(&test);
+        let looks = format!("to look at it:\nperstack log nest --storage {}", storage(&test).display());
+        assert!(ran.stderr.trim_end().ends_with(&looks), "{}", ran.stderr);
     });
 }
 
@@ -123,6 +125,8 @@ fn the_result_is_one_object_with_the_difference() {
     assert_eq!((&object["result"]["text"], &object["result"]["status"]), (&json!("Alone."), &json!("completed")));
     assert_eq!(object["result"]["usage"]["inputTokens"], 100);
     assert_eq!(object["result"]["costIsComplete"], true, "{object}");
+    let kept = live(&test, &["--storage", "perstack/replays/nest-0"]).assert_code(2);
+    kept.assert_stderr(["job nest is in", "name another folder"]);
     // The next one has a place of its own.
     test.server().script([Answer::text("Again.")]);
     assert!(live(&test, &[]).assert_code(0).stdout.ends_with("\n\nAgain.\n"));

@@ -1,6 +1,7 @@
 //! `perstack replay FILE --against CONFIG --live`: the recorded job goes on with a model and tools behind the first difference.
 //! Called once a comparison has found it; the job is driven as those of `run` are.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -9,16 +10,20 @@ use clap::Args;
 use perstack::event::Event;
 use perstack::message::Message;
 use perstack::runtime::{BeyondRecording, Options, PartInput, RecordedJob};
+use perstack::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::compare::{self, Candidate, PartSetup, StepDifference, add_own_experts};
 use super::player::play;
 use super::temporary::JobFolder;
+use crate::cli::command_line::CommandLine;
 use crate::cli::failure::Failure;
 use crate::cli::job_runner::{self, JobCommand, JobOrigin, LiveReplay};
 use crate::cli::options::{BudgetArgs, JobArgs, LockArgs, OutputArgs, PermissionArgs, PlaceArgs, SessionArgs};
 use crate::cli::output_file::OutputFiles;
+use crate::cli::render::visible;
 use crate::cli::setup::is_own_expert;
+use crate::cli::signals::Signal;
 use crate::cli::storage::not_remote;
 use crate::cli::{Exit, Process, trust};
 
@@ -123,6 +128,11 @@ pub fn go_on(
         (None, Some(remote)) => return Err(not_remote("a replay", remote.address())),
         (None, None) => JobFolder::kept_in(&setup.storage.join(REPLAYS), start.job_id.as_str())?,
     };
+    if Store::new(folder.path()).layout().job(&start.job_id).is_dir() {
+        let (job, folder) = (&start.job_id, folder.path().display());
+        return Err(Failure::usage(anyhow!("job {job} is in {folder} already"))
+            .help("it has the ids of its recording: name another folder (--storage FOLDER)"));
+    }
     setup.hide(setup.storage.clone());
     folder.path().clone_into(&mut setup.storage);
     let setup = setup.with_trust(trust, process, output.quiet);
@@ -132,7 +142,10 @@ pub fn go_on(
         let options = compare::options(recorded, part, candidate, process, folder.path())?;
         Ok::<_, Failure>(Options { difference: Some(Arc::new(OnceLock::new())), beyond, ..options })
     };
-    replay_before(job, &|part| replayed(part, BeyondRecording::LaterPart))?;
+    if let Some(signal) = replay_before(job, &|part| replayed(part, BeyondRecording::LaterPart))? {
+        folder.discard();
+        return Ok(signal.exit());
+    }
     let options = |mut live: Options| {
         add_own_experts(&mut live, &then);
         let (sink, cancel) = (Arc::clone(&live.sink), live.cancel.clone());
@@ -144,17 +157,25 @@ pub fn go_on(
     };
     let difference = serde_json::to_value(difference).map_err(Failure::other)?;
     let origin = JobOrigin::Replay(LiveReplay { options: &options, difference });
-    let exit = job_runner::run(process, &job_args, setup, files, command, &origin);
-    // Nothing is left where nothing began. A folder that holds something is not removed by this.
-    let _ = std::fs::remove_dir(folder.path());
-    exit
+    let exit = job_runner::run(process, &job_args, setup, files, command, &origin)?;
+    if exit == Exit::Completed && !output.quiet {
+        // One that stopped is named by the command that continues it.
+        let mut words = CommandLine::new(["perstack", "log", start.job_id.as_str()]);
+        words.path("--storage", Some(folder.path()));
+        // With stderr closed there is no place left to report to.
+        let _ = writeln!(std::io::stderr().lock(), "to look at it:\n{}", visible(&words.to_string()));
+    }
+    Ok(exit)
 }
 
-/// Replays the parts before the one that differs. They end as they did in the comparison.
-fn replay_before(job: DifferingJob<'_>, options: &dyn Fn(usize) -> Result<Options, Failure>) -> Result<(), Failure> {
+/// Replays the parts before the one that differs. They end as they did in the comparison, or with the signal that is returned.
+fn replay_before(
+    job: DifferingJob<'_>,
+    options: &dyn Fn(usize) -> Result<Options, Failure>,
+) -> Result<Option<Signal>, Failure> {
     let DifferingJob { recorded, part, .. } = job;
     if part == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let cancel = CancellationToken::new();
     let unseen = |part: usize| {
@@ -162,12 +183,11 @@ fn replay_before(job: DifferingJob<'_>, options: &dyn Fn(usize) -> Result<Option
         Ok(Options { sink: Arc::new(|_: &Event, _: &[Message]| {}), cancel: cancel.clone(), ..options })
     };
     let end = play(recorded, part, &unseen, &cancel)?;
-    match (end.signal, recorded.end(end.part) == Some(end.outcome.status)) {
-        (None, true) => Ok(()),
-        (Some(signal), _) => Err(Failure::other(anyhow!("stopped by {}", signal.name()))),
-        (None, false) => Err(Failure::other(anyhow!(
-            "the recorded job could not be brought to where it differs: it ended as {}",
-            end.outcome.status.name()
-        ))),
+    if end.signal.is_none() && recorded.end(end.part) != Some(end.outcome.status) {
+        let status = end.outcome.status.name();
+        return Err(Failure::other(anyhow!(
+            "the recorded job could not be brought to where it differs: it ended as {status}"
+        )));
     }
+    Ok(end.signal)
 }

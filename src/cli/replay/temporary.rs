@@ -1,5 +1,5 @@
 //! [`JobFolder`]: the storage of jobs that are run for their outcome alone, as replays and tests are. It is removed when it
-//! is dropped, unless its user has named it.
+//! is dropped, unless its user has named it or it is kept.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,18 @@ const TRIES: u32 = 1000;
 /// The storage of a job.
 pub struct JobFolder {
     path: PathBuf,
-    is_temporary: bool,
+    origin: Origin,
+}
+
+/// The owner of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Its user's, who has named it.
+    Named,
+    /// The program's, until it ends.
+    Temporary,
+    /// The program's own, which stays once something is in it.
+    Kept,
 }
 
 impl JobFolder {
@@ -25,20 +36,20 @@ impl JobFolder {
     /// When none can be made.
     pub fn open(named: Option<PathBuf>) -> Result<Self, Failure> {
         if let Some(path) = named {
-            return Ok(Self { path, is_temporary: false });
+            return Ok(Self { path, origin: Origin::Named });
         }
         let name = format!("perstack-{}", std::process::id());
-        Ok(Self { path: new_folder(&std::env::temp_dir(), &name)?, is_temporary: true })
+        Ok(Self { path: new_folder(&std::env::temp_dir(), &name)?, origin: Origin::Temporary })
     }
 
-    /// A new folder in `folder`, which begins with `name` and stays.
+    /// A new folder in `folder`, which begins with `name` and stays, unless nothing is put into it.
     ///
     /// # Errors
     /// When none can be made.
     pub fn kept_in(folder: &Path, name: &str) -> Result<Self, Failure> {
         let made = fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()));
         made.map_err(Failure::other)?;
-        Ok(Self { path: new_folder(folder, name)?, is_temporary: false })
+        Ok(Self { path: new_folder(folder, name)?, origin: Origin::Kept })
     }
 
     /// Its path.
@@ -48,16 +59,26 @@ impl JobFolder {
 
     /// Returns true if it is removed at the end.
     pub fn is_temporary(&self) -> bool {
-        self.is_temporary
+        self.origin == Origin::Temporary
+    }
+
+    /// Gives up what is in it, unless its user has named it.
+    pub fn discard(mut self) {
+        if self.origin == Origin::Kept {
+            self.origin = Origin::Temporary;
+        }
     }
 }
 
 impl Drop for JobFolder {
     fn drop(&mut self) {
-        if self.is_temporary {
-            // What is left is the system's to remove.
-            let _ = fs::remove_dir_all(&self.path);
-        }
+        // What cannot be removed is the system's or the user's to remove.
+        let _ = match self.origin {
+            Origin::Named => Ok(()),
+            Origin::Temporary => fs::remove_dir_all(&self.path),
+            // Fails for one that holds something.
+            Origin::Kept => fs::remove_dir(&self.path),
+        };
     }
 }
 
