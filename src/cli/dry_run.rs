@@ -30,6 +30,7 @@ impl From<JobCommand> for PlanInput {
             JobCommand::Run(input) => Self::Run(input),
             JobCommand::Ensure(input) => Self::Ensure(input),
             JobCommand::Resume(input) => Self::Resume(input),
+            JobCommand::Answer(input) => Self::Resume(input.into()),
         }
     }
 }

@@ -11,7 +11,8 @@ use anyhow::Context;
 use perstack::checkpoint::Status;
 use perstack::permission::AskPermission;
 use perstack::runtime::{
-    self, CassetteMode, InDoubt, Options, Outcome, RecordedEnd, ResumeFrom, ResumeInput, RunError, RunInput,
+    self, AnswerInput, CassetteMode, InDoubt, Options, Outcome, RecordedEnd, ResumeFrom, ResumeInput, RunError,
+    RunInput,
 };
 use perstack::skill::contain::Learning;
 use perstack::skill::mcp::AskPerson;
@@ -56,6 +57,7 @@ pub enum JobCommand {
     Run(RunInput),
     Ensure(RunInput),
     Resume(ResumeInput),
+    Answer(AnswerInput),
 }
 
 /// Starts the async runtime that does the work.
@@ -436,6 +438,7 @@ async fn attempt(
             JobCommand::Run(input) => runtime::run_to_record(input, &options).await,
             JobCommand::Ensure(input) => runtime::ensure_to_record(input, &options).await,
             JobCommand::Resume(input) => runtime::resume_to_record(input, &options).await,
+            JobCommand::Answer(input) => runtime::answer_to_record(input, &options).await,
         }
     });
     let mut signal = None;

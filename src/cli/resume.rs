@@ -1,7 +1,8 @@
 //! `perstack resume`: a job goes on from a checkpoint.
 
 use clap::Args;
-use perstack::runtime::{ResumeFrom, ResumeInput};
+use perstack::id::CheckpointId;
+use perstack::runtime::{AnswerInput, ResumeFrom, ResumeInput};
 
 use super::account::SplitLimits;
 use super::command_line::CommandLine;
@@ -44,6 +45,10 @@ pub struct ResumeArgs {
     /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short, requires = "query")]
     interactive_tool_call_result: bool,
+    /// The query answers the question of this checkpoint, once: a job that has gone on from there is brought to its end
+    /// without it. For supervisors that try again
+    #[arg(long, value_name = "CHECKPOINT", requires = "query", conflicts_with = "restore")]
+    answer_to: Option<CheckpointId>,
     /// First bring the workspace back to the checkpoint's snapshot; what it holds now is kept as another one
     #[arg(long, conflicts_with_all = ["replay", "dry_run"])]
     restore: bool,
@@ -57,15 +62,25 @@ pub struct ResumeArgs {
 }
 
 impl ResumeArgs {
-    fn command(&self, sent: Option<QueryInput>) -> JobCommand {
+    fn command(&self, sent: Option<QueryInput>) -> Result<JobCommand, Failure> {
         let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
-        JobCommand::Resume(ResumeInput {
+        if let Some(checkpoint) = self.answer_to.clone() {
+            let job = self.checkpoint.parse().map_err(Failure::usage)?;
+            let answer = query.unwrap_or_default();
+            return Ok(JobCommand::Answer(AnswerInput { job, checkpoint, answer, attached }));
+        }
+        Ok(JobCommand::Resume(ResumeInput {
             from: ResumeFrom::Named(self.checkpoint.clone()),
             expert: None,
             query,
             attached,
-            is_answer: self.interactive_tool_call_result,
-        })
+            is_answer: self.is_answer(),
+        }))
+    }
+
+    /// Returns whether the query is an answer, and no message.
+    fn is_answer(&self) -> bool {
+        self.interactive_tool_call_result || self.answer_to.is_some()
     }
 
     /// The same command without its recorded session.
@@ -78,7 +93,7 @@ impl ResumeArgs {
             words.word(stdin);
         }
         self.input.add_to(&mut words);
-        words.switch("-i", self.interactive_tool_call_result);
+        words.switch("-i", self.interactive_tool_call_result).value("--answer-to", self.answer_to.as_ref());
         self.job.add_to(&mut words);
         words
     }
@@ -105,13 +120,13 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let sources = InputSources {
         query: args.query.as_deref(),
         with_stdin: args.with_stdin.is_some(),
-        is_answer: args.interactive_tool_call_result,
+        is_answer: args.is_answer(),
         args: &args.input,
         folder: &process.folder,
         quiet: job.output.quiet,
     };
     if args.dry_run {
-        return dry_run::run(args.command(sources.optional()?), setup, process, &job);
+        return dry_run::run(args.command(sources.optional()?)?, setup, process, &job);
     }
     // The checkpoint's expert is not known yet, so all of them count.
     let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
@@ -122,5 +137,5 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         restore::restore_for_resume(&job.place, &args.checkpoint, process, job.output.quiet)?;
     }
     let setup = setup.with_workspace(made, job.output.quiet);
-    job_runner::run(process, &job, setup, files, args.command(sent), &JobOrigin::Command(&args.live()))
+    job_runner::run(process, &job, setup, files, args.command(sent)?, &JobOrigin::Command(&args.live()))
 }

@@ -227,6 +227,7 @@ mod tests {
             JobCommand::Run(input) => format!("{input:?}"),
             JobCommand::Ensure(input) => format!("Ensure {input:?}"),
             JobCommand::Resume(input) => format!("{input:?}"),
+            JobCommand::Answer(input) => format!("{input:?}"),
         }
     }
 

@@ -132,6 +132,7 @@ mod remote {
             lease: lease(environment)?,
             worker: format!("process {} on {}", std::process::id(), host()),
             nonce: format!("{}-{:x}-{}", stamp.at, stamp.seed, std::process::id()),
+            takes_over: environment.users("PERSTACK_TAKE_OVER") == Some("1"),
             notice: Arc::new(move |notice: &str| warn(&process, false, notice)),
         };
         RemoteStorage::new(address.clone(), bucket, options).map_err(failed)

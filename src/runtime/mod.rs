@@ -33,8 +33,8 @@ pub use job::plan::PlanInput;
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{
-    AccountEnd, AccountUse, BeyondRecording, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput,
-    RunInput, VERSION,
+    AccountEnd, AccountUse, AnswerInput, BeyondRecording, CassetteMode, InDoubt, Options, Outcome, ResumeFrom,
+    ResumeInput, RunInput, VERSION,
 };
 pub use recorded_job::{PartInput, RecordedJob};
 pub use run::instruction_change::{InstructionPart, changed_instruction};
@@ -104,6 +104,16 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunEr
 pub async fn ensure_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let options = options.joining_deltas();
     Box::pin(job::ensure::ensure(input, &options)).await
+}
+
+/// Gives the answer to the question that a job waits with at `input.checkpoint`. Where it has gone on from there, it is
+/// brought to its end as by [`ensure`], and the answer is not given a second time. For supervisors that try again.
+///
+/// # Errors
+/// As [`resume`], or there is no such job.
+pub async fn answer_to_record(input: AnswerInput, options: &Options) -> Result<RecordedEnd, RunError> {
+    let options = options.joining_deltas();
+    Box::pin(job::ensure::answer(input, &options)).await
 }
 
 /// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers

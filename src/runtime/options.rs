@@ -375,6 +375,25 @@ pub struct ResumeInput {
     pub is_answer: bool,
 }
 
+/// An answer that counts once, however often it is given.
+#[derive(Debug, Clone)]
+pub struct AnswerInput {
+    pub job: JobId,
+    /// The checkpoint that waits for it.
+    pub checkpoint: CheckpointId,
+    pub answer: String,
+    /// Images and files that are a part of it.
+    pub attached: Vec<Content>,
+}
+
+impl From<AnswerInput> for ResumeInput {
+    fn from(input: AnswerInput) -> Self {
+        let AnswerInput { job, checkpoint: _, answer, attached } = input;
+        // By its job: a checkpoint that is the newest no more would make a fork.
+        Self { from: ResumeFrom::Job(job), expert: None, query: Some(answer), attached, is_answer: true }
+    }
+}
+
 /// The end of a job.
 #[derive(Debug, Clone)]
 pub struct Outcome {

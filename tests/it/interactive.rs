@@ -106,6 +106,43 @@ fn the_originals_options_answer_too_and_take_the_text_as_it_is() {
 }
 
 #[test]
+fn an_answer_to_a_checkpoint_counts_once() {
+    let test = asking().answers([Answer::calls([which("c1")])]);
+    let asked = test.run(["run", "librarian", "q", "--job-id", "nest", "--output", "json"]).assert_code(4).object();
+    let checkpoint = asked["checkpointId"].as_str().unwrap();
+    test.server().script([Answer::calls([how_many("c2")])]);
+    let answer = |text: &str| test.run(["resume", "nest", text, "--answer-to", checkpoint]);
+    answer("Barn.").assert_code(4);
+    assert_eq!(results(&test), [pair("c1", "Barn.")]);
+    // The next question is another one: it is shown, and not answered by what was said to the first.
+    let again = answer("Tawny.").assert_code(4);
+    assert!(again.stderr.contains("How many?"), "{}", again.stderr);
+    test.server().script([Answer::text("So be it.")]);
+    test.run(["resume", "nest", "Two.", "-i"]).assert_code(0);
+    assert_eq!(answer("Snowy.").assert_code(0).stdout, "So be it.\n");
+    assert_eq!(test.server().requests().len(), 3, "the model is not asked again");
+    test.run(["resume", "owl", "Two.", "--answer-to", checkpoint]).assert_code(2);
+}
+
+#[test]
+fn an_answer_that_was_interrupted_is_given_again_without_being_doubled() {
+    let gate = Gate::new();
+    let test = asking().answers([Answer::calls([which("c1")])]);
+    let asked = test.run(["run", "librarian", "q", "--job-id", "nest", "--output", "json"]).assert_code(4).object();
+    let checkpoint = asked["checkpointId"].as_str().unwrap();
+    test.server().script([Answer::text("Lost.").delay(&gate)]);
+    let words = ["resume", "nest", "Barn.", "--answer-to", checkpoint];
+    let first = test.spawn(words);
+    first.wait_for_request(2);
+    first.kill();
+    gate.open();
+    drop(first);
+    test.server().script([Answer::text("So be it.")]);
+    assert_eq!(test.run(words).assert_code(0).stdout, "So be it.\n");
+    assert_eq!(results(&test), [pair("c1", "Barn.")]);
+}
+
+#[test]
 fn resuming_without_an_answer_shows_what_is_asked() {
     let test = asking().answers([Answer::calls([which("c1")])]);
     test.run(["run", "librarian", "q"]).assert_code(4);

@@ -115,6 +115,24 @@ fn a_job_in_work_elsewhere_is_not_taken() {
 }
 
 #[test]
+fn who_takes_over_waits_for_nobody_and_the_owner_before_records_nothing_more() {
+    let gate = Gate::new();
+    let (_s3, test) = world();
+    let test = test.answers([check("c1"), Answer::text("Lost.").delay(&gate)]);
+    let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
+    first.wait_for_request(2);
+    let test = elsewhere(test, "b").env("PERSTACK_TAKE_OVER", "1");
+    test.server().script([Answer::text("Done.")]);
+    let ran = test.run(["resume", "nest"]).assert_code(0);
+    assert_eq!(ran.stdout, "Done.\n");
+    assert!(!ran.stderr.contains("waiting"), "{}", ran.stderr);
+    gate.open();
+    first.finish().assert_code(6);
+    assert!(test.run(["log", "nest"]).assert_code(0).stdout.contains("Done."));
+    test.run(["job", "verify", "nest"]).assert_code(0);
+}
+
+#[test]
 fn a_replay_leaves_the_object_store_alone() {
     let (s3, test) = world();
     let test = test.answers([Answer::text("Done.")]);

@@ -1,10 +1,11 @@
 //! [`ensure`]: one verb for supervisors and retried CI steps. It starts a job, continues it, or returns the answer that is
-//! on record, by the state that the job of the given id is in.
+//! on record, by the state that the job of the given id is in. [`answer`] is the same with an answer to its question.
 
 use std::path::PathBuf;
 
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::{Event, EventBody};
+use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::message::{Message, UserInput};
 use crate::runtime::error::RunError;
@@ -12,7 +13,7 @@ use crate::runtime::history::recorded_run;
 use crate::runtime::job::request::check_expert;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::{RecordedEnd, resume, run};
-use crate::runtime::options::{Options, Outcome, ResumeFrom, ResumeInput, RunInput};
+use crate::runtime::options::{AnswerInput, Options, Outcome, ResumeFrom, ResumeInput, RunInput};
 use crate::setting::DEFAULT_MAX_STEPS;
 use crate::store::{Found, Store, StoreError};
 
@@ -22,12 +23,20 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, R
     match look(&store, input, options)? {
         Ensured::Begins(input) => Box::pin(run(input, options)).await,
         Ensured::GoesOn(input) => Box::pin(resume::resume(input, options)).await,
-        Ensured::AtRest { job: id, run, checkpoint, path } => {
-            for event in recorded_run::read_run(&store, &id, &run)?.into_iter().flat_map(|past| past.events) {
-                emit_end(&event, &checkpoint, options);
-            }
-            Ok(recorded(&store, &id, *checkpoint, path)?.into())
-        }
+        Ensured::AtRest(rest) => rest.end(&store, options),
+    }
+}
+
+/// Gives an answer to the question that a job waits with; where it has gone on from there, brings it to its end without.
+pub async fn answer(input: AnswerInput, options: &Options) -> Result<RecordedEnd, RunError> {
+    let store = options.store();
+    store.fetch_job(&input.job)?;
+    let rest = JobRest::of(&store, &input.job)?.filter(|rest| rest.is_over(&store));
+    match rest {
+        Some(rest) if rest.checkpoint.head.id != input.checkpoint => rest.end(&store, options),
+        Some(rest) if rest.checkpoint.head.status == Status::Completed => rest.end(&store, options),
+        Some(_) => Box::pin(resume::resume(input.into(), options)).await,
+        None => Box::pin(resume::resume(going_on(input.job, None), options)).await,
     }
 }
 
@@ -38,7 +47,42 @@ pub enum Ensured {
     /// It goes on.
     GoesOn(ResumeInput),
     /// It has its answer, or its question.
-    AtRest { job: JobId, run: RunId, checkpoint: Box<Checkpoint>, path: PathBuf },
+    AtRest(JobRest),
+}
+
+/// The checkpoint that a job has come to.
+pub struct JobRest {
+    pub job: JobId,
+    pub run: RunId,
+    pub checkpoint: Box<Checkpoint>,
+    pub path: PathBuf,
+}
+
+impl JobRest {
+    /// That of `job`; `None` where its process died before there was one.
+    ///
+    /// # Errors
+    /// There is no such job, or it cannot be read.
+    fn of(store: &Store, job: &JobId) -> Result<Option<Self>, RunError> {
+        let Found::Run { run, checkpoint: Some(entry), .. } = store.find_job(job)? else { return Ok(None) };
+        let checkpoint = Box::new(recorded_run::read_checkpoint(store, &entry)?);
+        Ok(Some(Self { job: job.clone(), run, checkpoint, path: entry.path }))
+    }
+
+    /// Returns whether the job has its answer, or its question: nothing is left to do without a person.
+    fn is_over(&self, store: &Store) -> bool {
+        let status = self.checkpoint.head.status;
+        matches!(status, Status::Completed | Status::StoppedByInteractiveTool)
+            && store.job(&self.job).is_ok_and(|job| job.status == status.into())
+    }
+
+    /// The end that is on record, emitted once more.
+    fn end(self, store: &Store, options: &Options) -> Result<RecordedEnd, RunError> {
+        for event in recorded_run::read_run(store, &self.job, &self.run)?.into_iter().flat_map(|past| past.events) {
+            emit_end(&event, &self.checkpoint, options);
+        }
+        Ok(recorded(store, &self.job, *self.checkpoint, self.path)?.into())
+    }
 }
 
 /// Finds the way to the end of the job `input.job_id`. Nothing is changed.
@@ -48,25 +92,25 @@ pub enum Ensured {
 pub fn look(store: &Store, input: RunInput, options: &Options) -> Result<Ensured, RunError> {
     let Some(id) = input.job_id.clone() else { return Ok(Ensured::Begins(input)) };
     store.fetch_job(&id)?;
-    match store.find_job(&id) {
-        Ok(Found::Run { run, checkpoint: Some(entry), .. }) => {
-            let checkpoint = recorded_run::read_checkpoint(store, &entry)?;
-            check_query(&id, &input, &checkpoint, options)?;
-            let status = checkpoint.head.status;
+    match JobRest::of(store, &id) {
+        Ok(Some(rest)) => {
+            check_query(&id, &input, &rest.checkpoint, options)?;
             // A question is asked again by whoever can; to continue without its answer is not possible.
-            let is_at_rest = matches!(status, Status::Completed | Status::StoppedByInteractiveTool)
-                && store.job(&id).is_ok_and(|job| job.status == status.into());
-            if is_at_rest {
-                check_expert(Some(&input.expert), &checkpoint.head)?;
-                return Ok(Ensured::AtRest { job: id, run, checkpoint: Box::new(checkpoint), path: entry.path });
+            if rest.is_over(store) {
+                check_expert(Some(&input.expert), &rest.checkpoint.head)?;
+                return Ok(Ensured::AtRest(rest));
             }
         }
-        Ok(_) => {}
-        Err(StoreError::NotFound { .. }) => return Ok(Ensured::Begins(input)),
-        Err(error) => return Err(error.into()),
+        Ok(None) => {}
+        Err(RunError::Store(StoreError::NotFound { .. })) => return Ok(Ensured::Begins(input)),
+        Err(error) => return Err(error),
     }
-    let (from, expert) = (ResumeFrom::Job(id), Some(input.expert));
-    Ok(Ensured::GoesOn(ResumeInput { from, expert, query: None, attached: Vec::new(), is_answer: false }))
+    Ok(Ensured::GoesOn(going_on(id, Some(input.expert))))
+}
+
+/// The resumption of a job without a further message.
+fn going_on(job: JobId, expert: Option<ExpertKey>) -> ResumeInput {
+    ResumeInput { from: ResumeFrom::Job(job), expert, query: None, attached: Vec::new(), is_answer: false }
 }
 
 /// Checks that the job is about the same query and files: others would be dropped without a trace.

@@ -67,10 +67,10 @@ pub async fn plan(input: PlanInput, options: &Options) -> Result<JobPlan, RunErr
             match ensure::look(&store, input, options)? {
                 Ensured::Begins(input) => plan_new(input, options).await,
                 Ensured::GoesOn(input) => plan_resumed(input, options).await,
-                Ensured::AtRest { job: id, checkpoint, .. } => {
+                Ensured::AtRest(rest) => {
                     let backends = JobBackends::without_asking(options, expert)?;
-                    let job = store.job(&id)?;
-                    let next = NextTask::Stopped { checkpoint, query: None };
+                    let job = store.job(&rest.job)?;
+                    let next = NextTask::Stopped { checkpoint: rest.checkpoint, query: None };
                     let planned = Planned { expert, options, backends: &backends, store: &store, job: &job };
                     planned.plan(next, &check_and_read(expert, options, &backends, None)?, Vec::new()).await
                 }

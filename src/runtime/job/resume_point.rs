@@ -82,7 +82,17 @@ pub fn lock_job(
     match found {
         Found::File(path) => import(store, &path, input, options),
         Found::Checkpoint(entry) => Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry))),
-        Found::Run { job, run, checkpoint } => Ok((store.open_job(&job)?, Found::Run { job, run, checkpoint })),
+        Found::Run { job, run, checkpoint } => {
+            let held = store.open_job(&job)?;
+            // The owner before it may have gone on while it was waited for.
+            let now = if store.is_remote() { Some(find(store, &input.from)?) } else { None };
+            match now {
+                Some(Found::Run { job: same, run, checkpoint }) if same == job => {
+                    Ok((held, Found::Run { job, run, checkpoint }))
+                }
+                _ => Ok((held, Found::Run { job, run, checkpoint })),
+            }
+        }
     }
 }
 

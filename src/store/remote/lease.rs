@@ -73,6 +73,7 @@ impl Lease {
                     worker: &shared.worker,
                     nonce: &shared.nonce,
                     lease: shared.lease,
+                    takes_over: shared.takes_over,
                     waits: &waits,
                 };
                 owner::claim(bucket, &shared.address.owner(&job), &claimant).await

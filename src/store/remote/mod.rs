@@ -68,6 +68,7 @@ struct Shared {
     lease: Duration,
     worker: String,
     nonce: String,
+    takes_over: bool,
     notice: Notice,
 }
 
@@ -84,6 +85,8 @@ pub struct RemoteOptions {
     pub worker: String,
     /// A text that no other process has.
     pub nonce: String,
+    /// A job is taken at once, also from an owner that may live: whoever starts this process knows that it is done with.
+    pub takes_over: bool,
     pub notice: Notice,
 }
 
@@ -93,10 +96,10 @@ impl RemoteStorage {
     /// # Errors
     /// The system refuses a thread.
     pub fn new(address: RemoteAddress, bucket: Arc<dyn Bucket>, options: RemoteOptions) -> Result<Self, StoreError> {
-        let RemoteOptions { folder, lease, worker, nonce, notice } = options;
+        let RemoteOptions { folder, lease, worker, nonce, takes_over, notice } = options;
         let bucket = BucketThread::start(bucket, address.clone())?;
         let layout = Layout::new(&super::no_links::real_root(&folder));
-        Ok(Self { shared: Arc::new(Shared { address, bucket, layout, lease, worker, nonce, notice }) })
+        Ok(Self { shared: Arc::new(Shared { address, bucket, layout, lease, worker, nonce, takes_over, notice }) })
     }
 
     /// The folder on this machine.

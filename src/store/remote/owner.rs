@@ -63,6 +63,8 @@ pub struct Claimant<'a> {
     pub worker: &'a str,
     pub nonce: &'a str,
     pub lease: Duration,
+    /// It waits for nobody.
+    pub takes_over: bool,
     /// Called once if there is a silent owner to be waited for, with the longest wait.
     pub waits: &'a (dyn Fn(&OwnerRecord, Duration) + Sync),
 }
@@ -106,8 +108,8 @@ pub async fn read_all(
     stream::iter(asked).buffered(MOST_AT_ONCE).try_collect().await
 }
 
-/// Takes a job: at once when nobody has it, else when its owner is silent for the whole lease. Returns the owner before, if
-/// there was one.
+/// Takes a job: at once when nobody has it or the claimant takes it over, else when its owner is silent for the whole lease.
+/// Returns the owner before, if there was one.
 ///
 /// # Errors
 /// [`StoreError::LockedElsewhere`] when the owner is not silent, or the store cannot be asked.
@@ -120,6 +122,7 @@ pub async fn claim(
         let before = read(bucket, path).await?;
         if let Some((record, version)) = &before
             && !record.released
+            && !claimant.takes_over
             && !stays_unchanged(bucket, path, record, version, claimant).await?
         {
             // It is released, or was heard of.

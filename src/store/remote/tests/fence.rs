@@ -34,7 +34,8 @@ fn segment_at(n: u64) -> Path {
 /// Takes the job, which a lease of nothing allows at once, seals it, and writes until it is fenced.
 async fn work(bucket: &dyn ObjectStore, name: &str, seen: &RefCell<Seen>) -> Result<(), StoreError> {
     let job = "j1".parse().unwrap();
-    let claimant = Claimant { job: &job, worker: name, nonce: name, lease: Duration::ZERO, waits: &|_, _| {} };
+    let claimant =
+        Claimant { job: &job, worker: name, nonce: name, lease: Duration::ZERO, takes_over: false, waits: &|_, _| {} };
     let (mut owned, before) = claim(bucket, &Path::from("owner.json"), &claimant).await?;
     let epoch = owned.record.epoch;
     seen.borrow_mut().epochs.push(epoch);

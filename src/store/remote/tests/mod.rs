@@ -41,6 +41,7 @@ impl Machine {
             lease,
             worker: name.to_owned(),
             nonce: format!("nonce of {name}"),
+            takes_over: false,
             notice: {
                 let notices = Arc::clone(&notices);
                 Arc::new(move |notice: &str| notices.lock().unwrap().push(notice.to_owned()))
