@@ -12,6 +12,12 @@ impl CommandLine {
         Self(words.into_iter().map(str::to_owned).collect())
     }
 
+    /// The words, for a process that is started.
+    #[cfg(feature = "fleet")]
+    pub fn into_words(self) -> Vec<String> {
+        self.0
+    }
+
     /// Adds a word.
     pub fn word(&mut self, word: impl Into<String>) -> &mut Self {
         self.0.push(word.into());

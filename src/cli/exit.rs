@@ -46,6 +46,20 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// The exit with this code.
+    #[cfg(feature = "fleet")]
+    pub fn of_code(code: u8) -> Option<Self> {
+        ROWS.iter().map(|row| row.exit).find(|exit| *exit as u8 == code)
+    }
+
+    /// Its meaning in words.
+    #[cfg(feature = "fleet")]
+    pub fn means(self) -> &'static str {
+        ROWS.iter().find(|row| row.exit == self).map_or("", |row| row.means)
+    }
+}
+
 /// The table in `--help`.
 pub fn help_lines() -> String {
     ROWS.iter().fold(String::new(), |mut text, row| {

@@ -19,6 +19,8 @@ mod output_file;
 mod owners;
 mod places;
 mod failure;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod exit;
 mod experts;
 mod gone;
@@ -108,6 +110,7 @@ Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
   PERSTACK_LEASE       in an object store, how long a silent process keeps its job [default: 30s]
+  PERSTACK_TAKE_OVER   1: there, a job is taken at once, also from a process that has not let go of it
   PERSTACK_PROXY_URL   proxy for models and remote skills, unless --proxy is given
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY  proxies, where none is named for all
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
@@ -184,6 +187,8 @@ enum Command {
     Models(models::ModelsArgs),
     Log(log::LogArgs),
     Job(job::JobCommandArgs),
+    #[cfg(feature = "fleet")]
+    Fleet(fleet::FleetArgs),
     Login(login::LoginArgs),
     Trust(trust::show::TrustCommandArgs),
     Why(why::WhyArgs),
@@ -276,6 +281,8 @@ pub fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    #[cfg(feature = "fleet")]
+    fleet::child::end_with_parent(&mut process);
     process.log = ProgramLog::start(&process);
     let ended = match cli.command {
         Command::Run(args) => run::run(&args, &process),
@@ -292,6 +299,8 @@ pub fn main() -> ExitCode {
         Command::Models(args) => models::run(&args, &process),
         Command::Log(args) => log::run(&args, &process),
         Command::Job(args) => job::run(&args, &process),
+        #[cfg(feature = "fleet")]
+        Command::Fleet(args) => fleet::run(&args, &process),
         Command::Login(args) => login::run(&args, &process),
         Command::Trust(args) => trust::show::run(&args, &process),
         Command::Why(args) => why::run(&args, &process),

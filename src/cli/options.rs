@@ -297,7 +297,8 @@ impl PlaceArgs {
 }
 
 impl ModelArgs {
-    fn add_to(&self, words: &mut CommandLine) {
+    /// Adds the flags that were given.
+    pub fn add_to(&self, words: &mut CommandLine) {
         words
             .value("--provider", self.provider)
             .value("--model", self.model.as_ref())

@@ -25,7 +25,9 @@ fn command() -> Command {
 
 /// All commands that `--help` lists, each before its own.
 fn listed(command: &Command) -> Vec<&Command> {
-    let below = command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help");
+    // Workers are there in builds with a feature of their own, and described in docs/scale.md.
+    let is_left_out = |name: &str| matches!(name, "help" | "fleet");
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set() && !is_left_out(below.get_name()));
     [command].into_iter().chain(below.flat_map(listed)).collect()
 }
 

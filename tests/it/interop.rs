@@ -16,8 +16,11 @@ mod agent_skills;
 mod browser;
 mod contained;
 #[cfg(feature = "s3")]
+mod fleet;
+#[cfg(feature = "s3")]
 mod object_store;
 mod popular;
+mod recipes;
 #[cfg(feature = "telemetry")]
 mod telemetry;
 

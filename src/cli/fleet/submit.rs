@@ -1,0 +1,75 @@
+//! `perstack fleet submit`: a job for the workers.
+
+use std::io::Write as _;
+
+use clap::Args;
+use perstack::fact::{Clock as _, IdGenerator};
+use perstack::id::JobId;
+use perstack::runtime::SystemClock;
+
+use super::ingress::IngressArgs;
+use super::turn::{FORMAT_VERSION, ProjectFiles, TurnInput, flags_of};
+use crate::cli::completions::candidates;
+use crate::cli::failure::Failure;
+use crate::cli::input::{InputArgs, InputSources};
+use crate::cli::job_runner::async_runtime;
+use crate::cli::options::{ConfigArgs, ModelArgs};
+use crate::cli::setup::{ProjectNeed, Setup};
+use crate::cli::{Exit, Process};
+
+const EXAMPLES: &str = "\
+Examples:
+  perstack fleet submit reviewer \"Review the last commit\" --to http://127.0.0.1:8080
+  perstack fleet wait \"$(perstack fleet submit reviewer \"Review it\" --max-cost 2)\"
+
+The id of the job is printed. The same id again is the same job: it is continued, with the budgets
+that are given then, or its answer is there at once.";
+
+/// Hands a job to the workers, and prints its id
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct SubmitArgs {
+    /// The expert that starts the job
+    #[arg(add = candidates::experts())]
+    expert: String,
+    /// The question or task; read from stdin if it is `-`, or absent while stdin is no terminal
+    query: Option<String>,
+    /// Id of the job [default: a new one]
+    #[arg(long, value_name = "ID")]
+    job_id: Option<JobId>,
+    #[command(flatten)]
+    ingress: IngressArgs,
+    #[command(flatten, next_help_heading = "Model")]
+    model: ModelArgs,
+    #[command(flatten, next_help_heading = "Places")]
+    config: ConfigArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &SubmitArgs, process: &Process) -> Result<Exit, Failure> {
+    let id = args.job_id.clone().unwrap_or_else(|| JobId::from(IdGenerator::new(SystemClock.stamp()).uuid()));
+    let job = args.ingress.job(id, process)?;
+    let setup = Setup::read(process, &args.config.place(), &args.model, ProjectNeed::Required)?;
+    let expert = setup.expert(&args.expert)?;
+    let sources = InputSources {
+        query: args.query.as_deref(),
+        with_stdin: false,
+        // What is piped in stands for the query alone.
+        is_answer: true,
+        args: &InputArgs::default(),
+        folder: &process.folder,
+        quiet: false,
+    };
+    let input = TurnInput {
+        format_version: FORMAT_VERSION,
+        expert,
+        query: sources.required()?.query,
+        project: ProjectFiles::of(&setup).digest().map_err(Failure::usage)?,
+        flags: flags_of(&args.model),
+        answer: None,
+    };
+    async_runtime()?.block_on(job.send(&input))?;
+    // A reader that has gone away is no error.
+    let _ = writeln!(std::io::stdout().lock(), "{}", job.id());
+    Ok(Exit::Completed)
+}

@@ -1,0 +1,124 @@
+//! `perstack fleet wait`: the end of a submitted job, as `run` would show it.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+use perstack::id::JobId;
+use serde_json::Value;
+
+use super::ingress::{FleetJob, IngressArgs};
+use super::report;
+use super::turn::{FleetJobState, TurnEnd};
+use crate::cli::failure::Failure;
+use crate::cli::job_runner::async_runtime;
+use crate::cli::render::visible;
+use crate::cli::{Exit, Process};
+
+/// The pause between looks at a job that no worker has begun.
+const PAUSE: Duration = Duration::from_millis(500);
+
+const EXAMPLES: &str = "\
+Examples:
+  perstack fleet wait nightly --to http://127.0.0.1:8080
+  perstack fleet wait nightly --output json
+
+It ends with the exit code of the job, as `perstack run` would: with 4 when it waits for an answer
+(`perstack fleet answer`).";
+
+/// Waits for a job, and prints its result
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct WaitArgs {
+    /// The job's id
+    job: JobId,
+    /// Content of stdout: the final text, or the JSON object of `perstack run --output json`
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: ResultForm,
+    #[command(flatten)]
+    ingress: IngressArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ResultForm {
+    Text,
+    Json,
+}
+
+/// Runs the command.
+pub fn run(args: &WaitArgs, process: &Process) -> Result<Exit, Failure> {
+    let job = args.ingress.job(args.job.clone(), process)?;
+    let end = async_runtime()?.block_on(end_of(&job))?;
+    let (out, err) = printed(&end, args.output, &job);
+    // A reader that has gone away is no error.
+    let _ = std::io::stdout().lock().write_all(out.as_bytes());
+    let _ = std::io::stderr().lock().write_all(err.as_bytes());
+    Exit::of_code(end.exit).ok_or_else(|| {
+        Failure::other(anyhow!("the worker's program ended with {}, which is no exit code of this version", end.exit))
+    })
+}
+
+/// Waits for the end. An engine and workers that were there once are waited for too.
+async fn end_of(job: &FleetJob) -> Result<TurnEnd, Failure> {
+    let mut state = job.state().await?;
+    let mut reported = String::new();
+    loop {
+        let id = job.id();
+        let line = match &state {
+            Some(_) => format!("{id} is at work; waiting"),
+            None => format!("no worker has begun {id} yet, or no such job was submitted; waiting"),
+        };
+        let at_work = match state {
+            Some(FleetJobState { end: Some(end), .. }) => return Ok(end),
+            Some(FleetJobState { invocation, .. }) => Some(invocation),
+            None => None,
+        };
+        if line != reported {
+            report(&line);
+            reported = line;
+        }
+        if let Some(invocation) = at_work {
+            match job.end_of(&invocation).await {
+                Ok(end) => return Ok(end),
+                Err(error) if error.may_pass => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        state = loop {
+            tokio::time::sleep(PAUSE).await;
+            match job.state().await {
+                Ok(state) => break state,
+                Err(error) if error.may_pass => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+    }
+}
+
+/// The texts for stdout and stderr.
+fn printed(end: &TurnEnd, form: ResultForm, job: &FleetJob) -> (String, String) {
+    let text = end.result.as_ref().and_then(|result| result.get("text")).and_then(Value::as_str);
+    let out = match (form, &end.result) {
+        (ResultForm::Json, Some(result)) => format!("{result}\n"),
+        (ResultForm::Text, _) => text.map(|text| format!("{text}\n")).unwrap_or_default(),
+        (ResultForm::Json, None) => String::new(),
+    };
+    let id = job.id();
+    // The last line of the worker's is about the worker's machine.
+    let messages = end.messages.lines().filter(|line| !line.trim_start().starts_with("perstack resume"));
+    let mut err: Vec<String> = messages.map(visible).collect();
+    match Exit::of_code(end.exit) {
+        Some(Exit::Completed) if end.result.is_none() => {
+            err.push(format!("the result is too long to travel: perstack log {id}"));
+        }
+        Some(Exit::Completed | Exit::Usage) | None => {}
+        Some(Exit::Interactive) => err.push(format!("perstack fleet answer {id} \"ANSWER\"")),
+        Some(exit) => {
+            err.push(format!("{id}: {}", exit.means()));
+            err.push(format!("perstack fleet submit ... --job-id {id}"));
+        }
+    }
+    let err: String = err.into_iter().map(|line| line + "\n").collect();
+    (out, err)
+}
