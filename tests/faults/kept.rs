@@ -65,8 +65,8 @@ fn take(pictures: &Path, name: &str, picture: &Picture) {
 /// The workspace before the request of this number, from 0; behind the last, as it is now.
 pub fn before_request(test: &Test, number: usize) -> Picture {
     let Some(name) = REQUESTS.get(number) else { return picture::of(&test.workspace()) };
-    let text = fs::read_to_string(pictures(test).join(name));
-    serde_json::from_str(&text.unwrap_or_else(|error| panic!("{name}: {error}"))).unwrap()
+    let found = fs::read_to_string(pictures(test).join(name));
+    serde_json::from_str(&found.unwrap_or_else(|error| panic!("{name}: {error}"))).unwrap()
 }
 
 /// Forgets all pictures.
