@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::job::StoreLock;
+use super::lock::StoreLock;
 use super::{Store, StoreError, atomic, snapshot};
 use crate::checkpoint::FORMAT_VERSION;
 use crate::expert::ExpertKey;

@@ -80,12 +80,19 @@ fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
         && fields.next().and_then(|file| file.rsplit(':').next()) == Some(inode.to_string().as_str())
 }
 
+/// Returns whether there is such a process.
 #[cfg(unix)]
-fn is_alive(pid: u32) -> bool {
+pub(super) fn is_alive(pid: u32) -> bool {
     use rustix::process::{Pid, test_kill_process};
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // A process of another user is alive, too.
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+}
+
+/// Assumed: elsewhere no child has a copy of a lock.
+#[cfg(not(unix))]
+pub(super) fn is_alive(_pid: u32) -> bool {
+    true
 }
 
 #[cfg(test)]

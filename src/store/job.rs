@@ -1,21 +1,17 @@
 //! [`JobStore`] and [`RunStore`]: writing of a job that this process holds, and of its Runs. The runtime decides when a
 //! fact or checkpoint is written; the durable write of one file is left to `atomic` and `log`.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use tracing::debug;
 
-use super::atomic::FileIdentity;
+use super::lock::StoreLock;
 use super::log::LogFlush;
 use super::remote::{LeaseWatch, RemoteJob, RemoteStorage};
 use super::unsynced::Unsynced;
 use super::{
-    Chain, CheckpointEntry, Layout, LogPosition, LogWriter, Store, StoreError, StoredCheckpoint, atomic, door, seal,
-    snapshot,
+    Chain, CheckpointEntry, Layout, LogPosition, LogWriter, Store, StoreError, StoredCheckpoint, atomic, seal, snapshot,
 };
 use crate::checkpoint::{Checkpoint, CheckpointHead};
 use crate::fact::Fact;
@@ -377,66 +373,4 @@ fn create_storage(root: &Path, unsynced: &mut Unsynced) -> Result<(), StoreError
 fn lock(unsynced: &Mutex<Unsynced>) -> MutexGuard<'_, Unsynced> {
     // Behind a panic it is as it was: each entry leaves it once it is synced.
     unsynced.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The kernel's exclusive lock on a job's `lock` file, or a batch's, which holds the owner's process id for people and messages. The
-/// file stays when the lock is released: removing it would let two processes lock two files of one name.
-pub(super) struct StoreLock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Drop for StoreLock {
-    fn drop(&mut self) {
-        // No process id is left behind, so that two replays leave the same bytes.
-        let _ = door::truncate(&self.file, &self.path, 0);
-        // Unlocked explicitly: a child between fork and exec has a copy of the descriptor, so closing ours alone would
-        // keep the lock. When this fails, closing the last copy still releases it.
-        let _ = self.file.unlock();
-        debug!("{} is unlocked", self.path.display());
-    }
-}
-
-impl StoreLock {
-    fn take(layout: &Layout, job: &JobId) -> Result<Self, StoreError> {
-        let path = layout.lock(job);
-        let lock = Self::take_at(path, |pid| StoreError::Locked { job: job.clone(), pid });
-        // The job may have been removed in between: a lock in a folder that is gone keeps nobody out.
-        lock.map_err(|error| match error {
-            StoreError::Displaced { .. } => {
-                StoreError::NotFound { what: format!("job {job} was removed just now"), suggestion: None }
-            }
-            other => other,
-        })
-    }
-
-    /// Takes the lock at `path`, and writes this process's id into it. `taken` makes the error for one that another
-    /// process holds.
-    pub(super) fn take_at(path: PathBuf, taken: impl FnOnce(Option<u32>) -> StoreError) -> Result<Self, StoreError> {
-        let mut file = door::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(read_pid(&mut file))),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
-        }
-        FileIdentity::of(&file, &path)?.check_place(&path)?;
-        write_pid(&mut file, &path)?;
-        debug!("{} is locked", path.display());
-        Ok(Self { file, path })
-    }
-}
-
-fn write_pid(file: &mut File, path: &Path) -> Result<(), StoreError> {
-    door::truncate(file, path, 0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| door::write(file, path, format!("{}\n", std::process::id()).as_bytes()))
-        .map_err(StoreError::io("write to", path))
-}
-
-/// `None` when the owner has not written it yet, or when the system does not let a locked file be read.
-fn read_pid(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    // A process id has at most ten digits.
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
 }

@@ -35,6 +35,7 @@ mod holder;
 mod job;
 mod layout;
 mod list;
+mod lock;
 mod log;
 mod log_reader;
 mod name;
