@@ -88,7 +88,7 @@ impl RemoteJob {
     /// Checks that the job is this process's, for long enough to do something.
     ///
     /// # Errors
-    /// As [`Lease::check`].
+    /// [`StoreError::Fenced`] when it is not, or the object store cannot be asked.
     pub fn check(&self) -> Result<(), StoreError> {
         self.lease.check()
     }
