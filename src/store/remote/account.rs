@@ -9,6 +9,7 @@
 //! one before draws nothing more.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use super::Shared;
 use super::bucket::{self, Backoff, failed, may_pass};
 use crate::budget::{Budgets, Charge};
 use crate::id::{AccountId, JobId};
-use crate::store::StoreError;
+use crate::store::{StoreError, atomic};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -175,16 +176,7 @@ async fn read(
     bucket: &dyn Bucket,
     path: &ObjectPath,
 ) -> Result<Option<(RemoteAccountRecord, UpdateVersion)>, StoreError> {
-    let Some((bytes, version)) = bucket::get(bucket, path).await? else { return Ok(None) };
-    let damaged = |what: String| StoreError::RemoteDamaged { object: path.to_string(), what };
-    let record: RemoteAccountRecord = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    if record.format_version > FORMAT_VERSION {
-        return Err(damaged(format!(
-            "it has format version {}, this perstack reads up to {FORMAT_VERSION}: use a newer one",
-            record.format_version
-        )));
-    }
-    Ok(Some((record, version)))
+    bucket::read_record(bucket, path, |record: &RemoteAccountRecord| record.format_version, FORMAT_VERSION).await
 }
 
 /// As [`RemoteAccount::change`].
@@ -212,11 +204,9 @@ pub async fn change<T>(
             return Ok(done);
         }
         record.changes = record.changes.saturating_add(1);
-        let mut text = serde_json::to_vec_pretty(&record)
-            .map_err(|source| StoreError::Encode { path: path.as_ref().into(), source })?;
-        text.push(b'\n');
+        let bytes = Bytes::from(atomic::indented(Path::new(path.as_ref()), &record)?);
         let mode = version.clone().map_or(PutMode::Create, PutMode::Update);
-        match bucket::put(bucket, path, Bytes::from(text), mode).await {
+        match bucket::put(bucket, path, bytes, mode).await {
             Ok(_) => return Ok(done),
             Err(error) if is_refused(&error) || may_pass(&error) => failure = Some((error, version)),
             Err(error) => return Err(failed("write", path, error)),

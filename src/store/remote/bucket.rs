@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore as Bucket, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
 use super::RemoteAddress;
@@ -148,6 +149,29 @@ pub async fn put(bucket: &dyn Bucket, path: &ObjectPath, bytes: Bytes, mode: Put
     let options = PutOptions { mode, ..PutOptions::default() };
     let time = time_for(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     within(time, bucket.put_opts(path, bytes.into(), options)).await.map(UpdateVersion::from)
+}
+
+/// An object that is a record of its own, with its version in the store; `None` where there is none. `version` has that of its
+/// form, of which this program reads up to `newest`.
+///
+/// # Errors
+/// The store cannot be asked, or what it has is no such record.
+pub async fn read_record<T: DeserializeOwned>(
+    bucket: &dyn Bucket,
+    path: &ObjectPath,
+    version: impl Fn(&T) -> u32,
+    newest: u32,
+) -> Result<Option<(T, UpdateVersion)>, StoreError> {
+    let Some((bytes, stored)) = get(bucket, path).await? else { return Ok(None) };
+    let damaged = |what: String| StoreError::RemoteDamaged { object: path.to_string(), what };
+    let record: T = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let found = version(&record);
+    if found > newest {
+        return Err(damaged(format!(
+            "it has format version {found}, this perstack reads up to {newest}: use a newer one"
+        )));
+    }
+    Ok(Some((record, stored)))
 }
 
 /// The folders below a prefix.

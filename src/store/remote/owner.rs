@@ -4,6 +4,7 @@
 //! is compared between machines: who wants to take a job over has to see the record unchanged for the whole lease by its own
 //! clock; the owner counts from before it sent its last renewal that was accepted.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::RemoteAddress;
 use super::bucket::{self, Backoff, MOST_AT_ONCE, failed, may_pass};
 use super::clock::since_boot;
 use crate::id::JobId;
-use crate::store::StoreError;
+use crate::store::{StoreError, atomic};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -80,16 +81,7 @@ enum Change {
 /// # Errors
 /// The store cannot be asked, or what it has is no such record.
 pub async fn read(bucket: &dyn Bucket, path: &ObjectPath) -> Result<Option<(OwnerRecord, UpdateVersion)>, StoreError> {
-    let Some((bytes, version)) = bucket::get(bucket, path).await? else { return Ok(None) };
-    let damaged = |what: String| StoreError::RemoteDamaged { object: path.to_string(), what };
-    let record: OwnerRecord = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    if record.format_version > FORMAT_VERSION {
-        return Err(damaged(format!(
-            "it has format version {}, this perstack reads up to {FORMAT_VERSION}: use a newer one",
-            record.format_version
-        )));
-    }
-    Ok(Some((record, version)))
+    bucket::read_record(bucket, path, |record: &OwnerRecord| record.format_version, FORMAT_VERSION).await
 }
 
 /// The owners of several jobs.
@@ -236,10 +228,7 @@ async fn change(
     mode: PutMode,
     backoff: &mut Backoff,
 ) -> Result<Change, StoreError> {
-    let mut text = serde_json::to_vec_pretty(record)
-        .map_err(|source| StoreError::Encode { path: path.as_ref().into(), source })?;
-    text.push(b'\n');
-    let bytes = Bytes::from(text);
+    let bytes = Bytes::from(atomic::indented(Path::new(path.as_ref()), record)?);
     loop {
         let error = match bucket::put(bucket, path, bytes.clone(), mode.clone()).await {
             Ok(version) => return Ok(Change::Done(version)),
