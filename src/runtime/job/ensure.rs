@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::{Event, EventBody};
 use crate::expert::ExpertKey;
-use crate::id::{JobId, RunId};
+use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::{Message, UserInput};
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
@@ -32,12 +32,12 @@ pub async fn answer(input: AnswerInput, options: &Options) -> Result<RecordedEnd
     let store = options.store();
     store.fetch_job(&input.job)?;
     let rest = JobRest::of(&store, &input.job)?.filter(|rest| rest.is_over(&store));
-    match rest {
-        Some(rest) if rest.checkpoint.head.id != input.checkpoint => rest.end(&store, options),
-        Some(rest) if rest.checkpoint.head.status == Status::Completed => rest.end(&store, options),
-        Some(_) => Box::pin(resume::resume(input.into(), options)).await,
-        None => Box::pin(resume::resume(going_on(input.job, None), options)).await,
-    }
+    let next = match rest {
+        None => going_on(input.job, None),
+        Some(rest) if rest.waits_at(&input.checkpoint) => input.into(),
+        Some(rest) => return rest.end(&store, options),
+    };
+    Box::pin(resume::resume(next, options)).await
 }
 
 /// The way to the end of a job.
@@ -74,6 +74,12 @@ impl JobRest {
         let status = self.checkpoint.head.status;
         matches!(status, Status::Completed | Status::StoppedByInteractiveTool)
             && store.job(&self.job).is_ok_and(|job| job.status == status.into())
+    }
+
+    /// Returns whether the job waits for an answer at this checkpoint.
+    fn waits_at(&self, checkpoint: &CheckpointId) -> bool {
+        let head = &self.checkpoint.head;
+        head.id == *checkpoint && head.status == Status::StoppedByInteractiveTool
     }
 
     /// The end that is on record, emitted once more.

@@ -85,13 +85,13 @@ pub fn lock_job(
         Found::Run { job, run, checkpoint } => {
             let held = store.open_job(&job)?;
             // The owner before it may have gone on while it was waited for.
-            let now = if store.is_remote() { Some(find(store, &input.from)?) } else { None };
-            match now {
-                Some(Found::Run { job: same, run, checkpoint }) if same == job => {
-                    Ok((held, Found::Run { job, run, checkpoint }))
-                }
-                _ => Ok((held, Found::Run { job, run, checkpoint })),
+            if store.is_remote()
+                && let Found::Run { job: same, run, checkpoint } = find(store, &input.from)?
+                && same == job
+            {
+                return Ok((held, Found::Run { job, run, checkpoint }));
             }
+            Ok((held, Found::Run { job, run, checkpoint }))
         }
     }
 }
