@@ -45,8 +45,8 @@ pub struct ResumeArgs {
     /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short, requires = "query")]
     interactive_tool_call_result: bool,
-    /// The query answers the question of this checkpoint, once: a job that has gone on from there is brought to its end
-    /// without it. For supervisors that try again
+    /// The query answers the question of this checkpoint of the job, whose id comes first. It counts once: a job that has gone
+    /// on from there is brought to its end without it. For supervisors that try again
     #[arg(long, value_name = "CHECKPOINT", requires = "query", conflicts_with = "restore")]
     answer_to: Option<CheckpointId>,
     /// First bring the workspace back to the checkpoint's snapshot; what it holds now is kept as another one
