@@ -30,7 +30,8 @@ inputJsonSchema = '''{"type": "object", "properties": {
 providerName = "anthropic"
 "#;
 
-fn asking() -> Test {
+/// An expert that can ask a person.
+pub fn asking() -> Test {
     Test::new().file("perstack.toml", TOML).provider(Provider::Anthropic)
 }
 

@@ -1,4 +1,4 @@
-//! [`TurnProcess`]: a turn as a process of its own, so that one job's memory, servers and end are no other's. It is the same
+//! [`TurnRunner`]: a turn as a process of its own, so that one job's memory, servers and end are no other's. It is the same
 //! program: what holds for `run` holds for a submitted job.
 
 use std::io;
@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use perstack::id::JobId;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +22,14 @@ const PARENT: &str = "PERSTACK_PARENT";
 /// The end of standard error that is kept, in bytes.
 const MESSAGES: usize = 8 * 1024;
 
+/// Bytes read at once.
+const PIECE: usize = 16 * 1024;
+
 /// The longest result that goes through the engine, in bytes. A longer one is in the storage.
 const MAX_RESULT: usize = 4 * 1024 * 1024;
 
-/// The time behind [`GRACE`] after which a process is killed.
-const LAST: Duration = Duration::from_secs(5);
+/// The longest that a turn takes to end once it is asked to: what a job has for it, and a little more. Then it is killed.
+pub const END: Duration = GRACE.saturating_add(Duration::from_secs(5));
 
 /// A way to run turns.
 #[derive(Clone)]
@@ -117,25 +120,6 @@ impl RunningTurn {
                 let _ = stdin.write_all(text.as_bytes()).await;
             }
         };
-        let output = async {
-            let mut bytes = Vec::new();
-            match stdout {
-                Some(mut stdout) => stdout.read_to_end(&mut bytes).await.map(|_| bytes),
-                None => Ok(bytes),
-            }
-        };
-        let messages = async {
-            let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
-            let Some(mut stderr) = stderr else { return Ok(kept) };
-            loop {
-                let read = stderr.read(&mut piece).await?;
-                if read == 0 {
-                    return io::Result::Ok(kept);
-                }
-                kept.extend(piece.iter().take(read));
-                kept.drain(..kept.len().saturating_sub(MESSAGES));
-            }
-        };
         let end = async {
             tokio::select! {
                 status = child.wait() => return status,
@@ -143,6 +127,8 @@ impl RunningTurn {
             }
             wait_or_kill(child).await
         };
+        // One byte more shows that there was more.
+        let (output, messages) = (last_bytes(stdout, MAX_RESULT + 1), last_bytes(stderr, MESSAGES));
         let ((), output, messages, status) = tokio::join!(give, output, messages, end);
         self.child = None;
         Ok((status?, output?, messages?))
@@ -159,8 +145,25 @@ impl Drop for RunningTurn {
     }
 }
 
+/// The last bytes of a stream, which is read to its end.
+async fn last_bytes(stream: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<Vec<u8>> {
+    let (mut kept, mut piece) = (Vec::new(), vec![0; PIECE]);
+    let Some(mut stream) = stream else { return Ok(kept) };
+    loop {
+        let read = stream.read(&mut piece).await?;
+        kept.extend(piece.iter().take(read));
+        // Seldom, since what stays is moved.
+        if read == 0 || kept.len() >= most.saturating_mul(2) {
+            kept.drain(..kept.len().saturating_sub(most));
+        }
+        if read == 0 {
+            return Ok(kept);
+        }
+    }
+}
+
 async fn wait_or_kill(child: &mut Child) -> io::Result<ExitStatus> {
-    if let Ok(status) = tokio::time::timeout(GRACE + LAST, child.wait()).await {
+    if let Ok(status) = tokio::time::timeout(END, child.wait()).await {
         return status;
     }
     child.start_kill()?;
@@ -245,6 +248,16 @@ mod tests {
         let model = ModelArgs { max_steps: Some(3), ..ModelArgs::default() };
         let command = runner().command(&"j1".parse().unwrap(), &input, model).unwrap();
         command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn of_a_long_stream_the_end_is_kept() {
+        let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+        for most in [1, 5, 20_000, text.len(), text.len() + 1] {
+            let kept = last_bytes(Some(&text[..]), most).await.unwrap();
+            assert_eq!(kept, text[text.len().saturating_sub(most)..], "{most}");
+        }
+        assert!(last_bytes(None::<&[u8]>, 9).await.unwrap().is_empty());
     }
 
     #[test]

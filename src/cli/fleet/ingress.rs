@@ -8,13 +8,12 @@ use perstack::address::is_loopback_url;
 use perstack::id::JobId;
 use perstack::provider::http::transport::HttpTransport;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::label::{Label, service_of};
-use super::service::{CANCEL, STATE, WORK};
-use super::turn::{FleetJobState, TurnEnd, TurnInput};
+use super::service::{CANCEL, END, STATE, WORK};
+use super::turn::{FleetJobState, TurnInput};
 use crate::cli::Process;
 use crate::cli::failure::Failure;
 use crate::cli::setup::Setup;
@@ -92,13 +91,6 @@ pub struct FleetJob {
     engine: Engine,
     service: String,
     job: JobId,
-}
-
-/// The engine's answer to a message.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Sent {
-    invocation_id: String,
 }
 
 impl Engine {
@@ -198,14 +190,14 @@ impl FleetJob {
         &self.job
     }
 
-    /// Hands a turn over. Returns the engine's name of it.
+    /// Hands a turn over.
     ///
     /// # Errors
     /// The engine cannot be asked, or refuses.
-    pub async fn send(&self, input: &TurnInput) -> Result<String, Failure> {
+    pub async fn send(&self, input: &TurnInput) -> Result<(), Failure> {
         let url = self.engine.below(&[&self.service, self.job.as_str(), WORK, "send"])?;
-        let sent: Sent = self.engine.ask(self.engine.client.post(url).json(input)).await?;
-        Ok(sent.invocation_id)
+        let _sent: Value = self.engine.ask(self.engine.client.post(url).json(input)).await?;
+        Ok(())
     }
 
     /// The job as the engine knows it; `None` before a worker has begun it.
@@ -224,9 +216,17 @@ impl FleetJob {
         Ok(self.call(CANCEL).await?)
     }
 
+    /// Waits for the end of all turns that were handed over before, however long they take. The job as it is then; `None` if
+    /// none was.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub async fn end(&self) -> Result<Option<FleetJobState>, AskError> {
+        self.engine.ask(self.request(END)?).await
+    }
+
     async fn call<T: DeserializeOwned>(&self, handler: &str) -> Result<T, AskError> {
-        let url = self.engine.below(&[&self.service, self.job.as_str(), handler])?;
-        let asked = self.engine.ask(self.engine.client.post(url));
+        let asked = self.engine.ask(self.request(handler)?);
         tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
             let failure = Failure::other(anyhow!("no worker has answered within {PATIENCE:?}"))
                 .help("is one running, and is it made known to the engine (`perstack fleet worker --register`)?");
@@ -234,12 +234,7 @@ impl FleetJob {
         })
     }
 
-    /// Waits for the end of a turn.
-    ///
-    /// # Errors
-    /// The engine cannot be asked, or does not know the turn.
-    pub async fn end_of(&self, invocation: &str) -> Result<TurnEnd, AskError> {
-        let url = self.engine.below(&["restate", "invocation", invocation, "attach"])?;
-        self.engine.ask(self.engine.client.get(url)).await
+    fn request(&self, handler: &str) -> Result<RequestBuilder, Failure> {
+        Ok(self.engine.client.post(self.engine.below(&[&self.service, self.job.as_str(), handler])?))
     }
 }

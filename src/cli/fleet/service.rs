@@ -30,6 +30,7 @@ use crate::cli::Exit;
 
 /// The handlers' names.
 pub const WORK: &str = "work";
+pub const END: &str = "end";
 pub const STATE: &str = "state";
 pub const CANCEL: &str = "cancel";
 
@@ -79,6 +80,7 @@ impl JobService {
         described.name = ServiceName::try_from(service.to_owned())?;
         described.handlers = vec![
             handler(WORK, HandlerType::Exclusive, InputPayload::from_metadata::<Json<Value>>())?,
+            handler(END, HandlerType::Exclusive, InputPayload::empty())?,
             handler(STATE, HandlerType::Shared, InputPayload::empty())?,
             handler(CANCEL, HandlerType::Shared, InputPayload::empty())?,
         ];
@@ -107,11 +109,8 @@ impl JobService {
                 // Nobody completes it: what comes is the engine's cancellation.
                 _ = cancelled => {
                     stop.cancel();
-                    let messages = match turn.await {
-                        Ok(end) => end.messages,
-                        Err(_) => String::new(),
-                    };
-                    TurnEnd::cancelled(messages)
+                    // It may have come to its end in the same moment.
+                    turn.await.unwrap_or_else(|_| TurnEnd::cancelled())
                 }
                 end = &mut turn => end?,
             }
@@ -175,7 +174,8 @@ impl Service for Dispatcher {
                     let ended = service.work((&ctx, metadata).into(), input).await;
                     ctx.handle_handler_result(ended);
                 }
-                STATE => {
+                // The engine lets in END once all turns that were handed over before have ended, and STATE at any time.
+                END | STATE => {
                     let ((), metadata) = ctx.input::<()>().await;
                     ctx.handle_handler_result(state((&ctx, metadata).into()).await);
                 }

@@ -80,9 +80,9 @@ impl TurnEnd {
         Self { exit: Exit::Usage as u8, result: None, messages: format!("error: {}\n", message.into()) }
     }
 
-    /// A turn that somebody has cancelled.
-    pub fn cancelled(messages: String) -> Self {
-        Self { exit: Exit::Terminated as u8, result: None, messages }
+    /// A turn that was cancelled before it had begun.
+    pub fn cancelled() -> Self {
+        Self { exit: Exit::Terminated as u8, result: None, messages: String::new() }
     }
 }
 

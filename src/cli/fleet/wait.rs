@@ -16,7 +16,7 @@ use crate::cli::job_runner::async_runtime;
 use crate::cli::render::visible;
 use crate::cli::{Exit, Process};
 
-/// The pause between looks at a job that no worker has begun.
+/// The pause between questions to an engine that is not there.
 const PAUSE: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
@@ -61,38 +61,23 @@ pub fn run(args: &WaitArgs, process: &Process) -> Result<Exit, Failure> {
 
 /// Waits for the end. An engine and workers that were there once are waited for too.
 async fn end_of(job: &FleetJob) -> Result<TurnEnd, Failure> {
-    let mut state = job.state().await?;
-    let mut reported = String::new();
+    job.state().await?;
+    let id = job.id();
+    report(&format!("waiting for {id}"));
     loop {
-        let id = job.id();
-        let line = match &state {
-            Some(_) => format!("{id} is at work; waiting"),
-            None => format!("no worker has begun {id} yet, or no such job was submitted; waiting"),
-        };
-        let at_work = match state {
-            Some(FleetJobState { end: Some(end), .. }) => return Ok(end),
-            Some(FleetJobState { invocation, .. }) => Some(invocation),
-            None => None,
-        };
-        if line != reported {
-            report(&line);
-            reported = line;
-        }
-        if let Some(invocation) = at_work {
-            match job.end_of(&invocation).await {
-                Ok(end) => return Ok(end),
-                Err(error) if error.may_pass => {}
-                Err(error) => return Err(error.into()),
+        match job.end().await {
+            Ok(Some(FleetJobState { end: Some(end), .. })) => return Ok(end),
+            Ok(Some(FleetJobState { end: None, .. })) => {
+                return Err(Failure::other(anyhow!("the engine has ended the work on {id}, and no worker has"))
+                    .help(format!("perstack fleet submit ... --job-id {id}")));
             }
-        }
-        state = loop {
-            tokio::time::sleep(PAUSE).await;
-            match job.state().await {
-                Ok(state) => break state,
-                Err(error) if error.may_pass => {}
-                Err(error) => return Err(error.into()),
+            Ok(None) => {
+                return Err(Failure::usage(anyhow!("no job {id} was submitted here"))
+                    .help("with another label, or to another ingress?"));
             }
-        };
+            Err(error) if error.may_pass => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

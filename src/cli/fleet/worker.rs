@@ -15,14 +15,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::child::TurnRunner;
+use super::child::{END, TurnRunner};
 use super::ingress::Engine;
 use super::label::{Label, service_of};
 use super::report;
 use super::service::JobService;
 use super::turn::ProjectFiles;
 use crate::cli::failure::Failure;
-use crate::cli::job_runner::{GRACE, async_runtime};
+use crate::cli::job_runner::async_runtime;
 use crate::cli::options::{JobArgs, LockArgs, ModelArgs, PermissionArgs, PlaceArgs};
 use crate::cli::setup::{ProjectNeed, Setup};
 use crate::cli::signals::Signals;
@@ -155,7 +155,7 @@ async fn serve(
     // Turns record their state and give their jobs back.
     tokio::select! {
         () = connections.wait() => {}
-        () = tokio::time::sleep(GRACE + FAREWELL) => {}
+        () = tokio::time::sleep(END + FAREWELL) => {}
         _ = signals.next() => {}
     }
     Ok(signal.exit())

@@ -10,28 +10,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{path_in, servers};
+use crate::interactive::asking;
 use crate::support::process::{Ran, Running};
 use crate::support::s3::S3;
 use crate::support::storage::Storage;
-use crate::support::{Answer, Gate, PATIENCE, Provider, Test, call};
+use crate::support::{Answer, Gate, PATIENCE, Test, call};
 
 /// The variable that names the binary with the feature.
 const BINARY: &str = "PERSTACK_INTEROP_FLEET";
-
-const TOML: &str = r#"
-[experts.librarian]
-instruction = "You know owls."
-[experts.librarian.skills."@perstack/base"]
-type = "mcpStdioSkill"
-command = "npx"
-packageName = "@perstack/base"
-[experts.librarian.skills.ask]
-type = "interactiveSkill"
-[experts.librarian.skills.ask.tools.askUser]
-inputJsonSchema = '{"type": "object", "properties": {"question": {"type": "string"}}}'
-[provider]
-providerName = "anthropic"
-"#;
 
 /// The variable with another number of jobs for the series, of which a fifth see a worker killed.
 const JOBS: &str = "PERSTACK_FLEET_JOBS";
@@ -117,7 +103,7 @@ impl Fleet {
         assert!(program.is_file(), "not installed: {}", program.display());
         let s3 = S3::start();
         let test = s3
-            .at(Test::new().file("perstack.toml", TOML).provider(Provider::Anthropic))
+            .at(asking())
             .env("PERSTACK_STORAGE", "s3://owls/nightly")
             .env("PERSTACK_INGRESS", &format!("http://127.0.0.1:{ingress}"))
             .env("PERSTACK_TRUST", "1")
@@ -218,7 +204,7 @@ fn a_killed_engine_loses_no_job() {
     worker.wait_for_request(2);
     fleet.script([Answer::text("Done.")]);
     let waiting = fleet.start_command(&["wait", "nest"]);
-    waiting.wait_for_stderr("nest is at work");
+    waiting.wait_for_stderr("waiting for nest");
     fleet.engine = fleet.engine.take().map(Engine::restart);
     gate.open();
     assert_eq!(waiting.finish().assert_code(0).stdout, "Done.\n");
@@ -287,11 +273,12 @@ fn what_cannot_be_is_refused_with_the_way_on() {
     fleet.fleet(&["submit", "owl", "q"]).assert_code(2).assert_stderr(["\"owl\" is not defined"]);
     fleet.fleet(&["submit", "librarian", "q", "--to", "ftp://owls"]).assert_code(2).assert_stderr(["ftp://owls"]);
     fleet.fleet(&["answer", "nest", "a"]).assert_code(2).assert_stderr(["does not wait for an answer"]);
+    fleet.fleet(&["wait", "nest"]).assert_code(2).assert_stderr(["no job nest was submitted here"]);
     drop(worker);
     // It waits for a worker, which then has another project.
     fleet.fleet(&["submit", "librarian", "q", "--job-id", "nest"]).assert_code(0);
     let config = fleet.test.workspace().join("perstack.toml");
-    fs::write(&config, fs::read_to_string(&config).unwrap().replace("know", "love")).unwrap();
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace("You ask.", "You beg.")).unwrap();
     let worker = fleet.worker();
     fleet.fleet(&["wait", "nest"]).assert_code(2).assert_stderr(["another state of the project"]);
     drop(worker);
