@@ -90,6 +90,11 @@ impl JobStore {
         }
     }
 
+    /// Returns whether it was about to be another process's, so that all work on it had to end.
+    pub fn is_given_up(&self) -> bool {
+        self.remote().is_some_and(|remote| remote.is_given_up())
+    }
+
     /// One more with every process that takes the job in an object store; 0 in a folder.
     pub fn epoch(&self) -> u64 {
         self.remote().map_or(0, |remote| remote.epoch())

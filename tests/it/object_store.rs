@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::s3::S3;
+use crate::support::s3::{Fate, S3};
 use crate::support::storage::{Storage, read_json};
 use crate::support::{Answer, Gate, Provider, Test, call};
 
@@ -167,6 +167,23 @@ fn a_store_that_fails_stops_the_job_with_a_way_on() {
     let ran = running.finish().assert_code(6);
     assert!(ran.stdout.is_empty() && ran.stderr.contains("perstack"), "{}", ran.stderr);
     s3.refuse(0);
+    let test = elsewhere(test, "b");
+    test.server().script([Answer::text("Done.")]);
+    assert_eq!(test.run(["resume", "nest"]).assert_code(0).stdout, "Done.\n");
+}
+
+#[test]
+fn a_job_that_cannot_be_kept_stops_while_the_model_is_asked_and_names_the_reason() {
+    let gate = Gate::new();
+    let (s3, test) = world();
+    let test = test.env("PERSTACK_LEASE", "9s").answers([check("c1"), Answer::text("Lost.").delay(&gate)]);
+    let running = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
+    running.wait_for_request(2);
+    s3.tap(|passing| if passing.request.path.ends_with("/owner.json") { Fate::CutOff } else { Fate::Passes });
+    let ran = running.finish().assert_code(6);
+    gate.open();
+    assert!(ran.stderr.contains("job nest is no longer this process's"), "{}", ran.stderr);
+    s3.tap(|_| Fate::Passes);
     let test = elsewhere(test, "b");
     test.server().script([Answer::text("Done.")]);
     assert_eq!(test.run(["resume", "nest"]).assert_code(0).stdout, "Done.\n");

@@ -47,7 +47,7 @@ use crate::runtime::run::prepare::prepare;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::run::verify::check_read_only;
 use crate::runtime::stop::{StopReason, StopSignal};
-use crate::store::{JobStore, Store};
+use crate::store::{JobStore, Store, StoreError};
 use crate::usage::Usage;
 
 /// Runs a job: a fresh Run of `input.expert`.
@@ -344,6 +344,10 @@ fn conclude(
         context.backends.tape.record_end(status, stops);
     }
     context.backends.tape.finish()?;
+    // Nobody asked for the stop.
+    if status == Status::StoppedByCancellation && context.job.is_given_up() {
+        return Err(StoreError::Fenced { job: job.id }.into());
+    }
     let StoppedRun { checkpoint, path, .. } = root;
     let (budgets, max_steps) = (job.budget.limits, context.options.settings.limits.max_steps);
     Ok(Outcome {

@@ -103,6 +103,11 @@ impl RemoteJob {
         self.lease.when_lost(callback);
     }
 
+    /// Returns whether it was, so that all work on it had to end.
+    pub fn is_given_up(&self) -> bool {
+        self.lease.is_given_up()
+    }
+
     /// Notes the new contents of a file in the job's folder.
     pub fn note(&self, path: &Path, bytes: Vec<u8>) {
         lock(&self.noted).files.insert(path.to_owned(), NewContents::Bytes(bytes.into()));

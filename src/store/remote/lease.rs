@@ -46,6 +46,8 @@ struct LeaseState {
     /// The end of the lease by [`since_boot`], in milliseconds.
     until: AtomicU64,
     is_lost: AtomicBool,
+    /// Callbacks have been called: the work is ending, though the lease may be renewed yet.
+    is_given_up: AtomicBool,
     /// To be called when the lease is about to end without a renewal.
     callbacks: Mutex<Vec<Callback>>,
     ends: Notify,
@@ -83,6 +85,7 @@ impl Lease {
             until: AtomicU64::new(end_of(owned.confirmed, shared.lease)),
             owned: TaskMutex::new(owned),
             is_lost: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
             callbacks: Mutex::default(),
             ends: Notify::new(),
         });
@@ -111,6 +114,11 @@ impl Lease {
         if self.state.is_lost.load(Ordering::Acquire) {
             self.state.call();
         }
+    }
+
+    /// Returns whether the lease was about to end without a renewal, so that all work on the job had to.
+    pub fn is_given_up(&self) -> bool {
+        self.state.is_given_up.load(Ordering::Acquire)
     }
 
     /// A look at the lease from elsewhere.
@@ -183,6 +191,7 @@ impl LeaseState {
     }
 
     fn call(&self) {
+        self.is_given_up.store(true, Ordering::Release);
         let callbacks = std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
         for callback in callbacks {
             callback();

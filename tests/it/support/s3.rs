@@ -30,6 +30,31 @@ struct State {
     segments: AtomicUsize,
     /// Requests are answered with this status.
     refuses: AtomicUsize,
+    tap: Mutex<Option<Tap>>,
+    /// Since the tap was set.
+    requests: AtomicUsize,
+}
+
+/// Somebody between the clients and the store, who sees each request and may keep it as long as they like.
+type Tap = Arc<dyn Fn(&Passing<'_>) -> Fate + Send + Sync>;
+
+/// A request on its way.
+pub struct Passing<'a> {
+    /// From 1.
+    pub number: usize,
+    pub request: &'a RawRequest,
+    /// What the store has answered, once it has; the client has not heard of it.
+    pub status: Option<usize>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Passes,
+    /// The connection is closed: nothing was done, or the answer is lost.
+    CutOff,
+    /// It is done once more, and the second answer counts.
+    Doubled,
 }
 
 impl S3 {
@@ -58,6 +83,13 @@ impl S3 {
     /// Answers everything with this status from here on; with 0, as it should.
     pub fn refuse(&self, status: usize) {
         self.state.refuses.store(status, Ordering::SeqCst);
+    }
+
+    /// Has somebody see all requests from here on.
+    pub fn tap(&self, tap: impl Fn(&Passing<'_>) -> Fate + Send + Sync + 'static) {
+        let mut current = self.state.tap.lock().expect("no panic before");
+        self.state.requests.store(0, Ordering::SeqCst);
+        *current = Some(Arc::new(tap));
     }
 
     /// The puts of segments so far.
@@ -92,46 +124,78 @@ fn serve(stream: TcpStream, state: &State) {
     let Ok(mut out) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = read(&mut reader) {
-        if answer(&mut out, &request, state).is_err() {
+        let Some(answer) = pass(&request, state) else { return };
+        if respond(&mut out, &answer).is_err() {
             return;
         }
     }
 }
 
-fn answer(out: &mut TcpStream, request: &RawRequest, state: &State) -> io::Result<()> {
+/// A response.
+struct Response {
+    status: usize,
+    etag: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    fn new(status: usize, body: &[u8]) -> Self {
+        Self { status, etag: None, body: body.to_vec() }
+    }
+
+    fn of_version(version: u64, body: &[u8]) -> Self {
+        Self { etag: Some(etag(version)), ..Self::new(200, body) }
+    }
+}
+
+/// The answer to a request, with the tap on its way; `None` for one that gets none.
+fn pass(request: &RawRequest, state: &State) -> Option<Response> {
+    let tap = state.tap.lock().ok()?.clone();
+    let Some(tap) = tap else { return Some(answer(request, state)) };
+    let number = state.requests.fetch_add(1, Ordering::SeqCst) + 1;
+    let first = tap(&Passing { number, request, status: None });
+    if first == Fate::CutOff {
+        return None;
+    }
+    let mut response = answer(request, state);
+    if first == Fate::Doubled {
+        response = answer(request, state);
+    }
+    let second = tap(&Passing { number, request, status: Some(response.status) });
+    (second != Fate::CutOff).then_some(response)
+}
+
+fn answer(request: &RawRequest, state: &State) -> Response {
     let refuses = state.refuses.load(Ordering::SeqCst);
     if refuses != 0 {
-        return respond(out, refuses, "", b"<Error><Code>Refused</Code><Message>not today</Message></Error>");
+        return Response::new(refuses, b"<Error><Code>Refused</Code><Message>not today</Message></Error>");
     }
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     let Some(key) = path.strip_prefix(BUCKET) else {
-        return respond(out, 404, "", b"<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>");
+        return Response::new(404, b"<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>");
     };
     let key = key.trim_start_matches('/').to_owned();
     let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-    let mut objects = state.objects.lock().map_err(|_| io::Error::other("a panic before"))?;
+    let mut objects = state.objects.lock().expect("no panic before");
     match request.method.as_str() {
-        "GET" if query.contains("list-type=2") => {
-            let body = list(&objects, query);
-            respond(out, 200, "", body.as_bytes())
-        }
+        "GET" if query.contains("list-type=2") => Response::new(200, list(&objects, query).as_bytes()),
         "GET" => match objects.get(&key) {
-            Some((version, bytes)) => respond(out, 200, &etag(*version), bytes),
-            None => respond(out, 404, "", b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>"),
+            Some((version, bytes)) => Response::of_version(*version, bytes),
+            None => Response::new(404, b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>"),
         },
         "PUT" => {
             let known = objects.get(&key).map(|(version, _)| etag(*version));
             let is_refused = header("if-none-match").is_some() && known.is_some()
                 || header("if-match").is_some_and(|wanted| known.as_deref() != Some(wanted));
             if is_refused {
-                return respond(out, 412, "", b"<Error><Code>PreconditionFailed</Code></Error>");
+                return Response::new(412, b"<Error><Code>PreconditionFailed</Code></Error>");
             }
             state.segments.fetch_add(usize::from(key.contains("/segments/")), Ordering::SeqCst);
             let version = state.versions.fetch_add(1, Ordering::SeqCst) as u64 + 1;
             objects.insert(key, (version, request.body.clone()));
-            respond(out, 200, &etag(version), b"")
+            Response::of_version(version, b"")
         }
-        _ => respond(out, 405, "", b""),
+        _ => Response::new(405, b""),
     }
 }
 
@@ -153,8 +217,9 @@ fn list(objects: &BTreeMap<String, (u64, Vec<u8>)>, query: &str) -> String {
     text + "</ListBucketResult>"
 }
 
-fn respond(out: &mut TcpStream, status: usize, etag: &str, body: &[u8]) -> io::Result<()> {
-    let etag = if etag.is_empty() { String::new() } else { format!("etag: {etag}\r\n") };
+fn respond(out: &mut TcpStream, response: &Response) -> io::Result<()> {
+    let Response { status, etag, body } = response;
+    let etag = etag.as_ref().map_or_else(String::new, |etag| format!("etag: {etag}\r\n"));
     let head = format!("HTTP/1.1 {status} Answer\r\ncontent-length: {}\r\n{etag}\r\n", body.len());
     out.write_all(&[head.as_bytes(), body].concat())
 }
