@@ -2,6 +2,7 @@
 //! nothing had happened.
 
 mod cut;
+mod elsewhere;
 mod flock;
 mod owls;
 
@@ -11,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::support::crash::{Chance, Story, assert_consistent, effects, effects_of, facts, has_completed};
 use crate::support::process::{Ran, Running};
+use crate::support::request::Request;
 use crate::support::{Answer, Gate, Provider, Test};
 
 /// How many kills all tests of this file make at least, unless `PERSTACK_CRASH_KILLS` has another number.
@@ -21,8 +23,10 @@ const TESTS: usize = 4;
 
 /// A job, and how it should go.
 pub struct Job {
-    /// Its folder and its model.
-    place: fn(Provider) -> Test,
+    /// Its folder.
+    folder: fn(Provider) -> Test,
+    /// What its model answers, by the conversation alone.
+    model: fn(&Request) -> Answer,
     /// How it is started.
     words: [&'static str; 3],
     /// What it answers.
@@ -34,9 +38,16 @@ pub struct Job {
 }
 
 impl Job {
+    /// Its folder, its model ready.
+    fn place(&self, provider: Provider) -> Test {
+        let test = (self.folder)(provider);
+        test.server().answer_by(self.model);
+        test
+    }
+
     /// The stories of the job when nothing comes in between.
     fn undisturbed(&self, provider: Provider) -> Vec<Story> {
-        let test = (self.place)(provider);
+        let test = self.place(provider);
         let ran = test.run(self.words).assert_code(0);
         assert_eq!(ran.stdout, format!("{}\n", self.answer));
         let mut effects = effects(&test);
@@ -140,7 +151,7 @@ fn kill_at(test: &Test, running: Running, moment: &Moment, gate: &Gate) -> Ran {
 
 /// Kills one job until it has completed.
 fn kill_until_complete(job: &Job, provider: Provider, chance: &mut Chance, expected: &[Story], tally: &mut Tally) {
-    let test = (job.place)(provider);
+    let test = job.place(provider);
     tally.jobs += 1;
     loop {
         let facts = facts(&test);

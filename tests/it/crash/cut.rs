@@ -29,7 +29,7 @@ struct Finished {
 
 impl Finished {
     fn new() -> Self {
-        let test = owls::place(Provider::Anthropic);
+        let test = owls::JOB.place(Provider::Anthropic);
         test.run(["run", "librarian", "Which owls?"]).assert_code(0);
         let story = Story::read(&test);
         let stored = stored_files(&test.workspace().join("perstack"));

@@ -12,7 +12,8 @@ const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"
 
 /// The whole of it. Its delegates ask the model in any order, so that there is no list of turns.
 pub const JOB: Job = Job {
-    place,
+    folder,
+    model: answer,
     words: ["run", "lead", "Count all shelves."],
     answer: "Four shelves.",
     effects: &["d0", "d1", "d2", "d3", "z"],
@@ -21,10 +22,8 @@ pub const JOB: Job = Job {
 
 const SHELVES: usize = 4;
 
-fn place(provider: Provider) -> Test {
-    let test = Test::new().toml(TEAM).provider(provider).file("lines.txt", "").file("shelf.md", "tawny\n");
-    test.server().answer_by(answer);
-    test
+fn folder(provider: Provider) -> Test {
+    Test::new().toml(TEAM).provider(provider).file("lines.txt", "").file("shelf.md", "tawny\n")
 }
 
 fn answer(request: &Request) -> Answer {

@@ -4,11 +4,12 @@ use serde_json::json;
 
 use super::Job;
 use crate::support::crash::calls::{append, read, shell, write};
+use crate::support::request::Request;
 use crate::support::{Answer, Provider, Test, call};
 
 /// The whole of it.
 pub const JOB: Job =
-    Job { place, words: ["run", "librarian", "Which owls?"], answer: ANSWER, effects: &EFFECTS, turns: &TURNS };
+    Job { folder, model, words: ["run", "librarian", "Which owls?"], answer: ANSWER, effects: &EFFECTS, turns: &TURNS };
 
 /// What the job answers.
 pub const ANSWER: &str = "Six owls.";
@@ -38,10 +39,10 @@ fn answer(results: usize) -> Answer {
     }
 }
 
-/// A place for the job, its model ready.
-pub fn place(provider: Provider) -> Test {
-    let test =
-        Test::with(provider).file("lines.txt", "").file("shelf/birds.md", "tawny\n").file("shelf/bees.md", "none\n");
-    test.server().answer_by(|request| answer(request.results().len()));
-    test
+fn model(request: &Request) -> Answer {
+    answer(request.results().len())
+}
+
+fn folder(provider: Provider) -> Test {
+    Test::with(provider).file("lines.txt", "").file("shelf/birds.md", "tawny\n").file("shelf/bees.md", "none\n")
 }

@@ -1,6 +1,8 @@
 //! Jobs on workers behind the engine that others made: Restate's server, from npm. The workers are the binary with the feature
 //! `fleet`; their storage is an object store.
 
+mod series;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,9 +20,6 @@ use crate::support::{Answer, Gate, PATIENCE, Test, call};
 
 /// The variable that names the binary with the feature.
 const BINARY: &str = "PERSTACK_INTEROP_FLEET";
-
-/// The variable with another number of jobs for the series, of which a fifth see a worker killed.
-const JOBS: &str = "PERSTACK_FLEET_JOBS";
 
 /// The engine. Ends with this value; what it has stored stays for the next.
 struct Engine {
@@ -64,6 +63,10 @@ impl Engine {
         let (folder, program, ports) = (self.folder.clone(), self.program.clone(), self.ports);
         drop(self);
         Self::start(&program, &folder, ports)
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
     }
 
     fn end(&mut self) {
@@ -140,16 +143,20 @@ impl Fleet {
         self.test.server().script(answers);
     }
 
-    /// The facts of the job, as another machine reads them.
-    fn facts(&self) -> Vec<serde_json::Value> {
-        let cache = self.test.root().join("elsewhere");
+    /// What is stored of a job, as another machine reads it.
+    fn copy(&self, job: &str) -> PathBuf {
+        let cache = self.test.root().join("elsewhere").join(job);
         fs::create_dir_all(&cache).unwrap();
         let mut command = Command::new("env");
         command.arg(format!("XDG_CACHE_HOME={}", cache.display())).arg(self.test.binary());
-        command.args(["job", "verify", "nest"]);
+        command.args(["job", "verify", job]);
         self.test.start(command).finish().assert_code(0);
-        let copy = fs::read_dir(cache.join("perstack/stores")).unwrap().next().unwrap().unwrap().path();
-        Storage::new(copy).facts()
+        fs::read_dir(cache.join("perstack/stores")).unwrap().next().unwrap().unwrap().path()
+    }
+
+    /// The facts of the job, as another machine reads them.
+    fn facts(&self) -> Vec<serde_json::Value> {
+        Storage::new(self.copy("nest")).facts()
     }
 }
 
@@ -298,35 +305,4 @@ fn labelled_jobs_go_to_workers_of_their_label() {
     assert_eq!(fleet.fleet(&["wait", "nest", "--label", "gpu"]).assert_code(0).stdout, "By a GPU.\n");
     gpu.wait_for_stderr("nest: completed");
     drop(plain);
-}
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a longer series is asked for by hand")]
-#[expect(clippy::print_stderr, reason = "the figures of a series are its result")]
-fn all_jobs_of_four_workers_complete_while_workers_are_killed() {
-    let jobs = std::env::var(JOBS).ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    // A killed worker may have asked for an answer that nobody has read.
-    let answers = (0..3 * jobs).map(|_| Answer::text("Done."));
-    let Some(mut fleet) = Fleet::start(answers) else { return };
-    fleet.test = fleet.test.may_leave_answers();
-    let mut workers: Vec<Running> = (0..4).map(|_| fleet.worker()).collect();
-    let began = std::time::Instant::now();
-    let id = |number: usize| format!("nest-{number}");
-    for number in 0..jobs {
-        fleet.fleet(&["submit", "librarian", "q", "--job-id", &id(number)]).assert_code(0);
-    }
-    for number in 0..jobs {
-        if number % 5 == 1 {
-            let worker = workers.remove(0);
-            worker.kill();
-            workers.push(fleet.worker());
-        }
-        assert_eq!(fleet.fleet(&["wait", &id(number)]).assert_code(0).stdout, "Done.\n");
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    eprintln!("{jobs} jobs, {} kills: {seconds:.1} s", jobs.div_ceil(5));
-    let mut command = Command::new(fleet.test.binary());
-    command.args(["log", "--jobs", "--take", "0"]);
-    let listed = fleet.test.start(command).finish().assert_code(0).stdout;
-    assert_eq!(listed.matches("completed").count(), jobs, "{listed}");
 }

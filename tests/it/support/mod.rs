@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod gate;
 pub mod http;
 pub mod log;
+pub mod owners;
 pub mod process;
 pub mod render;
 pub mod request;

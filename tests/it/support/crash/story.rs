@@ -1,5 +1,7 @@
 //! [`Story`]: the conversation of a Run that has completed, for comparison with that of a Run that nothing disturbed.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::Test;
@@ -19,10 +21,16 @@ pub struct Story {
 }
 
 impl Story {
-    /// The conversation of a job that has completed, from its last checkpoint.
+    /// The conversation of the test's job, which has completed.
     #[track_caller]
     pub fn read(test: &Test) -> Self {
-        let last = read_json(&test.storage().last_checkpoint());
+        Self::of(&test.storage().last_checkpoint())
+    }
+
+    /// The conversation of a job that has completed, from its last checkpoint.
+    #[track_caller]
+    pub fn of(checkpoint: &Path) -> Self {
+        let last = read_json(checkpoint);
         assert_eq!(last["status"], "completed");
         Self::from_checkpoint(&last)
     }
