@@ -27,6 +27,10 @@ const TOKEN: &str = "RESTATE_AUTH_TOKEN";
 /// The longest that a question about a job waits for a worker.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The question to the person where no worker answers.
+pub const IS_THERE_A_WORKER: &str =
+    "is one running, and is it made known to the engine (`perstack fleet worker --register`)?";
+
 /// The options of the commands that speak to the ingress.
 #[derive(Debug, Clone, Args)]
 pub struct IngressArgs {
@@ -190,6 +194,16 @@ impl FleetJob {
         &self.job
     }
 
+    /// Checks that the engine is there.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn check_engine(&self) -> Result<(), Failure> {
+        let url = self.engine.below(&["restate", "health"])?;
+        let _healthy: Value = self.engine.ask(self.engine.client.get(url)).await?;
+        Ok(())
+    }
+
     /// Hands a turn over.
     ///
     /// # Errors
@@ -228,8 +242,7 @@ impl FleetJob {
     async fn call<T: DeserializeOwned>(&self, handler: &str) -> Result<T, AskError> {
         let asked = self.engine.ask(self.request(handler)?);
         tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
-            let failure = Failure::other(anyhow!("no worker has answered within {PATIENCE:?}"))
-                .help("is one running, and is it made known to the engine (`perstack fleet worker --register`)?");
+            let failure = Failure::other(anyhow!("no worker has answered within {PATIENCE:?}")).help(IS_THERE_A_WORKER);
             Err(AskError { failure, may_pass: true })
         })
     }

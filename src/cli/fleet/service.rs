@@ -37,8 +37,9 @@ pub const CANCEL: &str = "cancel";
 /// The key of [`FleetJobState`] in the object.
 const KEY: &str = "job";
 
-/// The wait for a place on a full worker, before the engine is to ask again: another may be idle.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The wait for a place on a full worker, before the engine is to ask again: another may be idle. Short, since who waits
+/// keeps others out of the connection, those that only look at a job or cancel it included.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A turn may be silent for as long as it takes: its end, or that of the connection, is what counts.
 const SILENCE: Duration = Duration::from_hours(365 * 24);

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use perstack::id::JobId;
 use serde_json::Value;
 
-use super::ingress::{FleetJob, IngressArgs};
+use super::ingress::{FleetJob, IS_THERE_A_WORKER, IngressArgs};
 use super::report;
 use super::turn::{FleetJobState, TurnEnd};
 use crate::cli::failure::Failure;
@@ -59,11 +59,25 @@ pub fn run(args: &WaitArgs, process: &Process) -> Result<Exit, Failure> {
     })
 }
 
-/// Waits for the end. An engine and workers that were there once are waited for too.
+/// Waits for the end. Workers are waited for too, and an engine that was there once.
 async fn end_of(job: &FleetJob) -> Result<TurnEnd, Failure> {
-    job.state().await?;
+    job.check_engine().await?;
+    report(&format!("waiting for {}", job.id()));
+    let end = ended(job);
+    let hint = async {
+        if job.state().await.is_err_and(|error| error.may_pass) {
+            report(&format!("no worker has answered yet: {IS_THERE_A_WORKER}"));
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        end = end => end,
+        end = hint => end,
+    }
+}
+
+async fn ended(job: &FleetJob) -> Result<TurnEnd, Failure> {
     let id = job.id();
-    report(&format!("waiting for {id}"));
     loop {
         match job.end().await {
             Ok(Some(FleetJobState { end: Some(end), .. })) => return Ok(end),

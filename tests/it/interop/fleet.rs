@@ -251,6 +251,25 @@ fn a_cancelled_job_stops_and_goes_on_when_it_is_submitted_again() {
 }
 
 #[test]
+fn a_job_that_waits_for_a_place_can_be_cancelled() {
+    let gate = Gate::new();
+    let Some(fleet) = Fleet::start([Answer::text("Done.").delay(&gate)]) else { return };
+    let words = ["worker", "--parallel", "1", "--listen", &fleet.address, "--register", &fleet.admin];
+    let worker = fleet.start_command(&words);
+    worker.wait_for_stderr("waiting for jobs");
+    fleet.fleet(&["submit", "librarian", "q", "--job-id", "nest"]).assert_code(0);
+    worker.wait_for_request(1);
+    fleet.fleet(&["submit", "librarian", "q", "--job-id", "second"]).assert_code(0);
+    let waiting = fleet.start_command(&["wait", "second"]);
+    // Once the worker has had no place for it.
+    waiting.poll(Duration::from_millis(100), || fleet.fleet(&["cancel", "second"]).code == Some(0));
+    waiting.finish().assert_code(143).assert_stderr(["perstack fleet submit ... --job-id second"]);
+    gate.open();
+    assert_eq!(fleet.fleet(&["wait", "nest"]).assert_code(0).stdout, "Done.\n");
+    assert_eq!(fleet.test.server().requests().len(), 1);
+}
+
+#[test]
 fn a_job_keeps_its_limits_and_they_can_be_raised() {
     let Some(fleet) = Fleet::start([check("c1")]) else { return };
     let worker = fleet.worker();

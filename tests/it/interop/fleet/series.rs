@@ -176,11 +176,14 @@ fn all_jobs_of_four_workers_complete_while_workers_are_killed() {
         fleet.fleet(&["submit", "librarian", "q", "--job-id", &id(number)]).assert_code(0);
     }
     for number in 0..jobs {
+        fleet.test.server().wait_for_request(number + 1);
         if number % 5 == 1 {
             let worker = workers.remove(0);
             worker.kill();
             workers.push(fleet.worker());
         }
+    }
+    for number in 0..jobs {
         assert_eq!(fleet.fleet(&["wait", &id(number)]).assert_code(0).stdout, "Done.\n");
     }
     let each = began.elapsed() / u32::try_from(jobs).unwrap();
@@ -211,6 +214,9 @@ fn jobs_that_wait_for_an_answer_cost_no_process() {
         fleet.fleet(&["submit", "librarian", "q", "--job-id", &id(number)]).assert_code(0);
     }
     for number in 0..jobs {
+        fleet.test.server().wait_for_request(number + 1);
+    }
+    for number in 0..jobs {
         fleet.fleet(&["wait", &id(number)]).assert_code(4);
     }
     // The last one's process may be at its end.
@@ -218,6 +224,9 @@ fn jobs_that_wait_for_an_answer_cost_no_process() {
     let after = memory();
     for number in 0..jobs {
         fleet.fleet(&["answer", &id(number), "The tawny owl."]).assert_code(0);
+    }
+    for number in 0..jobs {
+        fleet.test.server().wait_for_request(jobs + number + 1);
     }
     for number in 0..jobs {
         assert_eq!(fleet.fleet(&["wait", &id(number)]).assert_code(0).stdout, "A tawny owl.\n");
