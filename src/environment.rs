@@ -110,6 +110,13 @@ impl Environment {
         self.entry(name).filter(|(_, source)| *source == VariableSource::User).map(|(value, _)| value)
     }
 
+    /// The variables that are the user's own.
+    #[must_use]
+    pub fn of_user(&self) -> Self {
+        let own = self.0.iter().filter(|(_, (_, source))| *source == VariableSource::User);
+        Self(own.map(|(name, entry)| (name.clone(), entry.clone())).collect())
+    }
+
     /// The value that a folder's own file gave `name`, for this program to use.
     pub fn folders(&self, name: &str) -> Option<&str> {
         self.entry(name).filter(|(_, source)| *source == VariableSource::Folder).map(|(value, _)| value)

@@ -1,5 +1,6 @@
 //! [`connect`]: the object store at an address, asked through this program's own HTTP client: its proxies and certificates
-//! hold. Address of the service, region and credentials come from the variables that are usual for S3.
+//! hold. Address of the service, region and credentials come from the variables that are usual for S3; credentials also from
+//! AWS's own chain.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ pub fn connect(
     // The user's own: a folder's `.env` must not choose where records go.
     let set = VARIABLES.iter().filter_map(|(name, key)| Some((*key, environment.users(name)?.trim())));
     let builder = set.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
+    let transport = Arc::new(transport);
+    #[cfg(feature = "aws")]
+    let builder = chain::with_chain(builder, &environment.of_user(), &transport);
     let allows_http =
         environment.users(ALLOW_HTTP).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     let store = builder
@@ -63,10 +67,75 @@ pub fn connect(
         // Tries are counted by the callers, which know what was decided meanwhile.
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
         .with_allow_http(true)
-        .with_http_connector(Connector { transport: Arc::new(transport), allows_http })
+        .with_http_connector(Connector { transport, allows_http })
         .build()
         .map_err(|error| unusable(error.into()))?;
     Ok(Arc::new(store))
+}
+
+/// Credentials from AWS's own chain: profiles, single sign-on, web identity, containers, instances.
+#[cfg(feature = "aws")]
+mod chain {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use object_store::CredentialProvider;
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
+
+    use crate::environment::Environment;
+    use crate::provider::AwsKeys;
+    use crate::provider::http::transport::HttpTransport;
+    use crate::provider::vendor::aws_profile;
+
+    /// The region of services that have none.
+    const REGION: &str = "us-east-1";
+
+    /// The builder with the chain where the variables have no key, and the profile's region where they have none.
+    pub fn with_chain(
+        builder: AmazonS3Builder,
+        environment: &Environment,
+        transport: &Arc<HttpTransport>,
+    ) -> AmazonS3Builder {
+        let named = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(|name| environment.get(name));
+        let of_profile = if named.is_none() { aws_profile::region(environment) } else { None };
+        let builder = match &of_profile {
+            Some(region) => builder.with_config(AmazonS3ConfigKey::Region, region),
+            None => builder,
+        };
+        if environment.get("AWS_ACCESS_KEY_ID").is_some() {
+            return builder;
+        }
+        let region = named.map(|region| region.trim().to_owned()).or(of_profile).unwrap_or_else(|| REGION.to_owned());
+        let remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile that is logged in";
+        let keys =
+            AwsKeys::new(region, environment, Arc::<HttpTransport>::clone(transport), ("the object store", remedy));
+        builder.with_credentials(Arc::new(Chain(keys)))
+    }
+
+    struct Chain(AwsKeys);
+
+    impl fmt::Debug for Chain {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Chain")
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl CredentialProvider for Chain {
+        type Credential = AwsCredential;
+
+        async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+            let keys = self.0.get().await.map_err(|error| object_store::Error::Unauthenticated {
+                path: "credentials".to_owned(),
+                source: Box::new(error),
+            })?;
+            Ok(Arc::new(AwsCredential {
+                key_id: keys.access_key_id().to_owned(),
+                secret_key: keys.secret_access_key().to_owned(),
+                token: keys.session_token().map(str::to_owned),
+            }))
+        }
+    }
 }
 
 /// Hands requests to this program's HTTP client.

@@ -1,6 +1,7 @@
 //! Storages in an object store: what one machine stored, another reads and goes on with.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
@@ -207,6 +208,43 @@ fn faults_of_a_store_are_shown_before_a_request_is_sent() {
     failed(&test, 2, &["gs://owls", "s3://"]);
     let test = test.env("PERSTACK_STORAGE", STORE).env("AWS_ENDPOINT_URL", "http://192.0.2.1:9");
     failed(&test, 6, &["without encryption", "AWS_ALLOW_HTTP"]);
+}
+
+#[test]
+fn the_key_of_a_profile_is_used_where_the_variables_have_none() {
+    let (s3, test) = world();
+    let aws = test.root().join("home/.aws");
+    fs::create_dir_all(&aws).unwrap();
+    fs::write(aws.join("credentials"), "[owls]\naws_access_key_id = AKIDOWL\naws_secret_access_key = s\n").unwrap();
+    fs::write(aws.join("config"), "[profile owls]\nregion = eu-north-1\n").unwrap();
+    let of_variables = test.env("AWS_PROFILE", "owls").answers([Answer::text("Done."), Answer::text("Done.")]);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    s3.tap({
+        let seen = Arc::clone(&seen);
+        move |passing| {
+            let headers = passing.request.headers.iter();
+            let value = headers.filter(|(name, _)| name == "authorization").map(|(_, value)| value.clone());
+            seen.lock().unwrap().extend(value.map(|value| value.split(", ").next().unwrap_or_default().to_owned()));
+            Fate::Passes
+        }
+    });
+    let all_are = |key: &str, region: &str| {
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        assert!(!seen.is_empty());
+        for header in seen {
+            assert!(header.contains(&format!("Credential={key}/")) && header.contains(region), "{header}");
+        }
+    };
+    of_variables.run(["run", "librarian", "q"]).assert_code(0);
+    all_are("owl", "/us-east-1/");
+    let of_profile = of_variables.unset("AWS_ACCESS_KEY_ID").unset("AWS_SECRET_ACCESS_KEY").unset("AWS_REGION");
+    of_profile.run(["run", "librarian", "q"]).assert_code(0);
+    all_are("AKIDOWL", "/eu-north-1/");
+    let nobody = of_profile.env("AWS_PROFILE", "ravens").env("AWS_EC2_METADATA_DISABLED", "true");
+    nobody
+        .run(["run", "librarian", "q"])
+        .assert_code(6)
+        .assert_stderr(["no credentials for the object store", "AWS_PROFILE"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! [`Signer`]: keys from AWS's own chain, and Signature Version 4 over the whole request.
+//! [`AwsKeys`]: keys from AWS's own chain. [`Signer`]: Signature Version 4 over the whole request.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. The chain (variables,
 //! profiles, single sign-on, web identity, containers, instances) is AWS's library, with this crate's variables and
@@ -35,18 +35,24 @@ const CHAIN_LIMIT: Duration = Duration::from_secs(30);
 const REMEDY: &str = "set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a \
                       profile that is logged in";
 
-/// Signs requests for one region.
-pub struct Signer {
+/// The keys that AWS's chain finds, renewed when they end.
+pub struct AwsKeys {
     region: String,
     environment: Environment,
     transport: Arc<dyn Transport>,
     cache: Cache<Credentials>,
+    /// The service that they are for, and the way out where there are none.
+    service: &'static str,
+    remedy: &'static str,
 }
+
+/// Signs requests for one region.
+pub struct Signer(AwsKeys);
 
 impl Signer {
     /// Returns the signer; no source is tried yet.
     pub fn new(region: String, environment: &Environment, transport: Arc<dyn Transport>) -> Self {
-        Self { region, environment: environment.clone(), transport, cache: Cache::default() }
+        Self(AwsKeys::new(region, environment, transport, ("amazon-bedrock", REMEDY)))
     }
 
     /// Adds the signature's headers.
@@ -54,10 +60,30 @@ impl Signer {
     /// # Errors
     /// [`AuthError`].
     pub async fn sign(&self, request: &mut HttpRequest) -> Result<(), AuthError> {
-        let keys = self.cache.get(Box::pin(self.fetch())).await?;
-        let headers = signature(request, &keys, &self.region, cache::now())?;
+        let keys = self.0.get().await?;
+        let headers = signature(request, &keys, &self.0.region, cache::now())?;
         request.headers.extend(headers);
         Ok(())
+    }
+}
+
+impl AwsKeys {
+    /// The keys for a service in a region, which is named in errors with the way out; no source is tried yet.
+    pub fn new(
+        region: String,
+        environment: &Environment,
+        transport: Arc<dyn Transport>,
+        (service, remedy): (&'static str, &'static str),
+    ) -> Self {
+        Self { region, environment: environment.clone(), transport, cache: Cache::default(), service, remedy }
+    }
+
+    /// The keys of now.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn get(&self) -> Result<Credentials, AuthError> {
+        self.cache.get(Box::pin(self.fetch())).await
     }
 
     async fn fetch(&self) -> Result<Fetched<Credentials>, AuthError> {
@@ -85,7 +111,7 @@ impl Signer {
             None => config,
         };
         let config = config.load().await;
-        let nothing = |tried: String| AuthError::NothingFound { provider: "amazon-bedrock", tried, remedy: REMEDY };
+        let nothing = |tried: String| AuthError::NothingFound { provider: self.service, tried, remedy: self.remedy };
         let Some(provider) = config.credentials_provider() else {
             return Err(nothing("AWS's own chain has no source here".to_owned()));
         };

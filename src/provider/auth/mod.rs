@@ -27,6 +27,8 @@ pub(super) mod google;
 #[cfg(test)]
 pub(super) mod server;
 
+#[cfg(feature = "aws")]
+pub use aws::AwsKeys;
 pub use error::AuthError;
 
 /// The header that carries a vendor's key.
