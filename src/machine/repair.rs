@@ -13,6 +13,9 @@ const NOT_RECORDED: &str = "no result was recorded for this call; its effect is 
 
 /// Mends `messages` in place. The calls of the very last message stay open: the turn goes on with them.
 pub fn mend(messages: &mut Vec<Message>) {
+    if is_sound(messages) {
+        return;
+    }
     let mut mended: Vec<Message> = Vec::with_capacity(messages.len());
     let mut rest = std::mem::take(messages).into_iter().peekable();
     while let Some(message) = rest.next() {
@@ -34,6 +37,36 @@ pub fn mend(messages: &mut Vec<Message>) {
         mended.push(complete(answers, &asked));
     }
     *messages = mended;
+}
+
+/// Returns whether every call but those of the last message is answered directly behind it, and nothing else is. A history
+/// is long, and nearly always sound.
+fn is_sound(messages: &[Message]) -> bool {
+    let mut rest = messages.iter().peekable();
+    while let Some(message) = rest.next() {
+        if matches!(message, Message::ToolMessage { .. }) {
+            return false;
+        }
+        if message.call_ids().next().is_none() || rest.peek().is_none() {
+            continue;
+        }
+        match rest.next() {
+            Some(Message::ToolMessage { contents, .. }) if answers_exactly(contents, || message.call_ids()) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Returns whether these are answers to each of the calls that `asked` gives the ids of, one each.
+fn answers_exactly<'a, I: Iterator<Item = &'a str>>(given: &[ResultPart], asked: impl Fn() -> I) -> bool {
+    let mut wanted = asked();
+    if let ([ResultPart::ToolResultPart { tool_call_id, .. }], Some(id), None) = (given, wanted.next(), wanted.next()) {
+        return tool_call_id == id;
+    }
+    let ids = given.iter().map(|ResultPart::ToolResultPart { tool_call_id, .. }| tool_call_id.as_str());
+    let unique: HashSet<&str> = ids.collect();
+    unique.len() == given.len() && unique == asked().collect()
 }
 
 /// Ids and tool names of the calls in `message`.
@@ -64,11 +97,7 @@ fn complete(answers: Option<Message>, asked: &[(String, String)]) -> Message {
         Some(Message::ToolMessage { id, contents, cache }) => (id, contents, cache),
         _ => (String::from("mended"), Vec::new(), false),
     };
-    let ids: Vec<&str> =
-        given.iter().map(|ResultPart::ToolResultPart { tool_call_id, .. }| tool_call_id.as_str()).collect();
-    let wanted: Vec<&str> = asked.iter().map(|(id, _)| id.as_str()).collect();
-    let unique: HashSet<&str> = ids.iter().copied().collect();
-    if unique.len() == ids.len() && unique == wanted.iter().copied().collect() {
+    if answers_exactly(&given, || asked.iter().map(|(id, _)| id.as_str())) {
         return Message::ToolMessage { id, contents: given, cache };
     }
     let contents = asked

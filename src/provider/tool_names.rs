@@ -48,14 +48,14 @@ pub(super) fn property(name: &str) -> String {
 }
 
 /// Arguments under the names that are sent.
-pub(super) fn sent_arguments(arguments: &Value, is_name: fn(&str) -> bool) -> Value {
-    let Some(fields) = arguments.as_object() else { return json!({}) };
+pub(super) fn sent_arguments(arguments: &Value, is_name: fn(&str) -> bool) -> Cow<'_, Value> {
+    let Some(fields) = arguments.as_object() else { return Cow::Owned(json!({})) };
     if fields.keys().all(|name| is_name(name)) {
-        return arguments.clone();
+        return Cow::Borrowed(arguments);
     }
     let sent =
         |(name, value): (&String, &Value)| (if is_name(name) { name.clone() } else { property(name) }, value.clone());
-    Value::Object(fields.iter().map(sent).collect())
+    Cow::Owned(Value::Object(fields.iter().map(sent).collect()))
 }
 
 /// Gives arguments the names of the tool's own schema in place of those that stand for them.
@@ -117,7 +117,7 @@ mod tests {
         let is_name = |name: &str| !name.contains(['[', '$']) && name.len() <= LIMIT;
         let long = "x".repeat(80);
         let arguments = json!({"filter[id]": 1, "$top": 2, "plain": 3, long: 4});
-        let sent = sent_arguments(&arguments, is_name);
+        let sent = sent_arguments(&arguments, is_name).into_owned();
         assert!(sent.as_object().unwrap().keys().all(|name| is_name(name)), "{sent}");
         assert_eq!(sent["plain"], 3);
         let tool = ToolSpec {
@@ -141,6 +141,6 @@ mod tests {
             panic!("no call")
         };
         assert_eq!(restored_arguments, Arguments::parse(&arguments.to_string()));
-        assert_eq!(sent_arguments(&json!("x"), is_name), json!({}));
+        assert_eq!(*sent_arguments(&json!("x"), is_name), json!({}));
     }
 }

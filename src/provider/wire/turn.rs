@@ -24,38 +24,62 @@ pub enum TurnRole {
 
 /// One message of the body.
 #[derive(Debug, Clone)]
-struct BlockTurn {
+struct BlockTurn<B> {
     role: TurnRole,
-    blocks: Vec<Value>,
+    blocks: Vec<B>,
+}
+
+/// A block of a message, to be written once its turn has ended.
+pub trait WireBlock: Clone {
+    /// Writes it as JSON.
+    fn write(&self, text: &mut Vec<u8>);
+
+    /// Takes the white space off the end of its text, if it is a text.
+    fn trim_end(&mut self);
+}
+
+impl WireBlock for Value {
+    fn write(&self, text: &mut Vec<u8>) {
+        write(text, self);
+    }
+
+    fn trim_end(&mut self) {
+        if let Some(Self::String(text)) = self.get_mut("text") {
+            text.truncate(text.trim_end().len());
+        }
+    }
 }
 
 /// The differences between the protocols' blocks.
 pub trait BlockForm: Clone {
+    /// A block.
+    type Block: WireBlock;
+
     /// A cache mark, as it is added to the text of a user's turn.
     const MARK: &'static str;
     /// The end of a user's turn, which is behind the mark.
     const BEHIND_MARK: &'static str;
 
     /// Returns true for a tool's result.
-    fn is_result(block: &Value) -> bool;
+    fn is_result(block: &Self::Block) -> bool;
 
     /// Returns true for thinking of the model.
-    fn is_thinking(block: &Value) -> bool;
+    fn is_thinking(block: &Self::Block) -> bool;
 
     /// Adds what a turn of these blocks lacks.
-    fn complete(_blocks: &mut Vec<Value>) {}
+    fn complete(_blocks: &mut Vec<Self::Block>) {}
 
     /// Returns true when a user's turn of these blocks can have a cache mark.
-    fn may_be_marked(&self, blocks: &[Value]) -> bool;
+    fn may_be_marked(&self, blocks: &[Self::Block]) -> bool;
 }
 
 /// The turns of a conversation.
 #[derive(Clone)]
-pub struct BlockTurns<F> {
+pub struct BlockTurns<F: BlockForm> {
     form: F,
     /// The text of the turns that have ended, each with the comma behind it, cut at the latest places of marks.
     ended: VecDeque<SettledText>,
-    last: Option<BlockTurn>,
+    last: Option<BlockTurn<F::Block>>,
     /// The first answer since the user asked begins with thinking; `None` before it has ended.
     thinks: Option<bool>,
 }
@@ -73,7 +97,7 @@ impl<F: BlockForm> BlockTurns<F> {
 
     /// Adds a message's blocks: to the last turn when that has the same role, since roles must alternate, else as a turn
     /// of their own. A message without blocks is skipped.
-    pub fn add(&mut self, role: TurnRole, blocks: Vec<Value>) {
+    pub fn add(&mut self, role: TurnRole, blocks: Vec<F::Block>) {
         match &mut self.last {
             _ if blocks.is_empty() => {}
             Some(last) if last.role == role => last.blocks.extend(blocks),
@@ -114,7 +138,7 @@ impl<F: BlockForm> BlockTurns<F> {
         self.last.as_ref().map_or(self.thinks, |turn| self.thinks_after(turn)).unwrap_or(true)
     }
 
-    fn end(&mut self, turn: BlockTurn) {
+    fn end(&mut self, turn: BlockTurn<F::Block>) {
         let turn = complete::<F>(turn);
         self.thinks = self.thinks_after(&turn);
         let mut text = turn.to_text();
@@ -138,11 +162,11 @@ impl<F: BlockForm> BlockTurns<F> {
         }
     }
 
-    fn may_be_marked(&self, turn: &BlockTurn) -> bool {
+    fn may_be_marked(&self, turn: &BlockTurn<F::Block>) -> bool {
         turn.role == TurnRole::User && self.form.may_be_marked(&turn.blocks)
     }
 
-    fn thinks_after(&self, turn: &BlockTurn) -> Option<bool> {
+    fn thinks_after(&self, turn: &BlockTurn<F::Block>) -> Option<bool> {
         match turn.role {
             TurnRole::User if !turn.blocks.iter().any(F::is_result) => None,
             TurnRole::User => self.thinks,
@@ -151,15 +175,19 @@ impl<F: BlockForm> BlockTurns<F> {
     }
 }
 
-impl BlockTurn {
+impl<B: WireBlock> BlockTurn<B> {
     fn to_text(&self) -> Vec<u8> {
-        let role = match self.role {
-            TurnRole::User => "user",
-            TurnRole::Assistant => "assistant",
+        let mut text = match self.role {
+            TurnRole::User => br#"{"role":"user","content":["#.to_vec(),
+            TurnRole::Assistant => br#"{"role":"assistant","content":["#.to_vec(),
         };
-        let mut text = format!("{{\"role\":\"{role}\",\"content\":").into_bytes();
-        write(&mut text, &self.blocks);
-        text.push(b'}');
+        for (at, block) in self.blocks.iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            block.write(&mut text);
+        }
+        text.extend_from_slice(b"]}");
         text
     }
 }
@@ -170,7 +198,7 @@ fn place_of_mark<F: BlockForm>(text: &[u8], others: usize) -> usize {
 }
 
 /// The turn as it is sent. Results of tools must come first in their turn.
-fn complete<F: BlockForm>(mut turn: BlockTurn) -> BlockTurn {
+fn complete<F: BlockForm>(mut turn: BlockTurn<F::Block>) -> BlockTurn<F::Block> {
     turn.blocks.sort_by_key(|block| !F::is_result(block));
     F::complete(&mut turn.blocks);
     turn
@@ -178,11 +206,11 @@ fn complete<F: BlockForm>(mut turn: BlockTurn) -> BlockTurn {
 
 /// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
 /// space.
-fn trimmed(mut turn: BlockTurn) -> BlockTurn {
+fn trimmed<B: WireBlock>(mut turn: BlockTurn<B>) -> BlockTurn<B> {
     if turn.role == TurnRole::Assistant
-        && let Some(Value::String(text)) = turn.blocks.last_mut().and_then(|block| block.get_mut("text"))
+        && let Some(last) = turn.blocks.last_mut()
     {
-        text.truncate(text.trim_end().len());
+        last.trim_end();
     }
     turn
 }

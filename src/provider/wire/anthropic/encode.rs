@@ -6,7 +6,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::block::{content_block, expert_block, is_of_type, is_property, mark_cached, result_block, text_block};
+use super::block::{
+    MessageBlock, content_block, expert_block, is_of_type, is_property, mark_cached, result_block, text_block,
+};
 use super::native::{NativeCalls, RequestedNative, container_block, is_call};
 use super::{VERSION, thinking};
 use crate::content::{Content, ExpertPart};
@@ -30,7 +32,7 @@ pub(super) struct MessagesEncoder {
     instruction: Option<Bytes>,
     turns: BlockTurns<MessageBlocks>,
     /// The blocks of messages since a call of the provider's tools that is open: whether it is sent is not settled.
-    held: Vec<(TurnRole, Vec<Value>)>,
+    held: Vec<(TurnRole, Vec<MessageBlock>)>,
     calls: NativeCalls,
     /// The block of the latest container of the provider's tools.
     container: Option<Value>,
@@ -82,15 +84,16 @@ impl MessagesEncoder {
 
 impl Encoder for MessagesEncoder {
     fn add(&mut self, message: &Message) {
-        let (role, blocks): (TurnRole, Vec<Value>) = match message {
+        let (role, blocks): (TurnRole, Vec<MessageBlock>) = match message {
             Message::InstructionMessage { contents, cache, .. } => return self.add_instruction(contents, *cache),
             Message::UserMessage { contents, .. } => {
                 // The provider continues its calls only within their turn.
                 let abandoned = self.calls.abandon();
                 for (_, blocks) in &mut self.held {
-                    blocks.retain(|block| !abandoned.iter().any(|id| is_call(block, id)));
+                    let is_abandoned = |block: &Value| abandoned.iter().any(|id| is_call(block, id));
+                    blocks.retain(|block| !block.value().is_some_and(is_abandoned));
                 }
-                (TurnRole::User, contents.iter().filter_map(content_block).collect())
+                (TurnRole::User, contents.iter().filter_map(content_block).map(MessageBlock::Value).collect())
             }
             Message::ExpertMessage { contents, .. } => {
                 self.container = container_block(message).cloned().or(self.container.take());
@@ -138,15 +141,16 @@ impl Encoder for MessagesEncoder {
 
 /// The blocks of an answer. The provider's own blocks keep their places; citations, which arrived beside a text, are
 /// sent back within it.
-fn expert_blocks(contents: &[ExpertPart], calls: &mut NativeCalls) -> Vec<Value> {
-    let mut blocks: Vec<Value> = Vec::new();
+fn expert_blocks(contents: &[ExpertPart], calls: &mut NativeCalls) -> Vec<MessageBlock> {
+    let mut blocks: Vec<MessageBlock> = Vec::new();
     for part in contents {
         let Some(block) = expert_block(part) else { continue };
-        let is_opaque = matches!(part, ExpertPart::OpaquePart { .. });
-        if !is_opaque || calls.admit(&block) {
+        let own = block.value().filter(|_| matches!(part, ExpertPart::OpaquePart { .. }));
+        if own.is_none_or(|own| calls.admit(own)) {
             blocks.push(block);
-        } else if is_of_type(&block, &["text"])
-            && let (Some(citations), Some(Value::Object(text))) = (block.get("citations"), blocks.last_mut())
+        } else if let Some(citations) =
+            own.filter(|own| is_of_type(own, &["text"])).and_then(|own| own.get("citations"))
+            && let Some(MessageBlock::Value(Value::Object(text))) = blocks.last_mut()
             && text.contains_key("text")
         {
             text.insert("citations".into(), citations.clone());
@@ -160,19 +164,21 @@ fn expert_blocks(contents: &[ExpertPart], calls: &mut NativeCalls) -> Vec<Value>
 struct MessageBlocks;
 
 impl BlockForm for MessageBlocks {
+    type Block = MessageBlock;
+
     const MARK: &'static str = r#","cache_control":{"type":"ephemeral"}"#;
     /// The mark is the last field of the last block.
     const BEHIND_MARK: &'static str = "}]}";
 
-    fn is_result(block: &Value) -> bool {
-        is_of_type(block, &["tool_result"])
+    fn is_result(block: &MessageBlock) -> bool {
+        matches!(block, MessageBlock::Result(_))
     }
 
-    fn is_thinking(block: &Value) -> bool {
-        is_of_type(block, &["thinking", "redacted_thinking"])
+    fn is_thinking(block: &MessageBlock) -> bool {
+        block.value().is_some_and(|block| is_of_type(block, &["thinking", "redacted_thinking"]))
     }
 
-    fn may_be_marked(&self, _: &[Value]) -> bool {
+    fn may_be_marked(&self, _: &[MessageBlock]) -> bool {
         true
     }
 }

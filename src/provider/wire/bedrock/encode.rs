@@ -136,6 +136,8 @@ fn opening() -> Vec<Value> {
 struct ConverseBlocks(Family);
 
 impl BlockForm for ConverseBlocks {
+    type Block = Value;
+
     const MARK: &'static str = r#",{"cachePoint":{"type":"default"}}"#;
     /// The mark is a block behind the others.
     const BEHIND_MARK: &'static str = "]}";
