@@ -104,6 +104,7 @@ pub mod fallback;
 pub mod checkpoint;
 pub mod access_count;
 pub mod fact;
+mod written_json;
 pub mod workspace_source;
 pub mod job;
 pub mod event;

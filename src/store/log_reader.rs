@@ -14,6 +14,7 @@ use serde::de::IgnoredAny;
 use super::chain::{Chain, ChainFault, LogPosition};
 use super::{StoreError, atomic, chain};
 use crate::fact::{Fact, KINDS};
+use crate::written_json::{self, WrittenJson};
 
 /// The text by which a log's header is known.
 pub const FORMAT: &str = "perstack-log";
@@ -45,6 +46,16 @@ struct Header {
 /// The header line of a version.
 fn header_of(version: u32) -> String {
     format!("{{\"format\":\"{FORMAT}\",\"version\":{version}}}\n")
+}
+
+/// The fact of a line.
+fn read_fact(line: &[u8]) -> serde_json::Result<Fact> {
+    let mut json = std::str::from_utf8(line).ok().map(WrittenJson::new);
+    let fact = json.as_mut().and_then(written_json::fact);
+    match (fact, json) {
+        (Some(fact), Some(json)) if chain::is_end(json.rest().as_bytes()) => Ok(fact),
+        _ => serde_json::from_slice(line),
+    }
 }
 
 /// Reads the facts of one log.
@@ -129,7 +140,7 @@ impl LogReader {
         if !self.next_line()? {
             return Ok(None);
         }
-        let entry = match serde_json::from_slice(&self.text) {
+        let entry = match read_fact(&self.text) {
             Ok(fact) => LogEntry::Fact(fact),
             Err(_) if self.is_torn()? => return Ok(None),
             Err(error) => match self.unknown_kind() {

@@ -15,6 +15,7 @@ use super::{LogPosition, StoreError, atomic};
 use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
 use crate::message::Message;
 use crate::setting::RunSetting;
+use crate::written_json::{self, WrittenJson};
 
 /// A checkpoint as a file holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,8 +133,13 @@ pub(super) fn read_checkpoint_elsewhere(path: &Path) -> Result<StoredCheckpoint,
 
 fn checkpoint(bytes: &[u8], path: &Path) -> Result<StoredCheckpoint, StoreError> {
     let mut at = None;
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let parts = Reading(&mut at).deserialize(&mut json).and_then(|parts| json.end().map(|()| parts));
+    let parts = written_parts(bytes).map_or_else(
+        || {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            Reading(&mut at).deserialize(&mut json).and_then(|parts| json.end().map(|()| parts))
+        },
+        Ok,
+    );
     let Parts { rest, messages, log, setting } = match parts {
         Ok(parts) => parts,
         // Of a file that is whole, the part that cannot be read is named; of a newer one its version.
@@ -159,6 +165,27 @@ struct Parts {
     messages: Option<Vec<Message>>,
     log: Option<LogPosition>,
     setting: Option<RunSetting>,
+}
+
+/// The parts of a file in the form in which this program writes it; `None` for any other.
+fn written_parts(bytes: &[u8]) -> Option<Parts> {
+    let mut json = WrittenJson::new(std::str::from_utf8(bytes).ok()?);
+    let mut parts = Parts::default();
+    let mut is_first = true;
+    while json.is(if is_first { "{" } else { "," }) {
+        is_first = false;
+        let key: String = json.value()?;
+        if !json.is(":") {
+            return None;
+        }
+        match key.as_str() {
+            "messages" => parts.messages = Some(written_json::messages(&mut json)?),
+            "log" => parts.log = json.value()?,
+            "setting" => parts.setting = json.value()?,
+            _ => drop(parts.rest.insert(key, json.value()?)),
+        }
+    }
+    (json.is("}") && json.rest().trim_ascii().is_empty()).then_some(parts)
 }
 
 /// Reads [`Parts`], and notes the key of the part that is being read.
