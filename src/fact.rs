@@ -76,7 +76,7 @@ impl IdGenerator {
 
     /// The next id as text.
     pub fn id(&mut self) -> String {
-        self.uuid().hyphenated().to_string()
+        self.uuid().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned()
     }
 }
 

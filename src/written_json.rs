@@ -48,6 +48,20 @@ impl<'a> WrittenJson<'a> {
         Some(value)
     }
 
+    /// The next value, a text.
+    fn text(&mut self) -> Option<String> {
+        let behind = self.rest.strip_prefix('"')?;
+        let end = behind.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        match (behind.get(..end)?, behind.get(end..)?.strip_prefix('"')) {
+            (text, Some(rest)) => {
+                self.rest = rest;
+                Some(text.to_owned())
+            }
+            // With an escape, or broken.
+            _ => self.value(),
+        }
+    }
+
     /// The next value, by `quick` if that can read it.
     fn value_by<T: DeserializeOwned>(&mut self, quick: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let mut ahead = *self;
@@ -60,17 +74,16 @@ impl<'a> WrittenJson<'a> {
 
     fn list<T: DeserializeOwned>(&mut self, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         self.needs("[")?;
-        let mut items = Vec::new();
         if self.is("]") {
-            return Some(items);
+            return Some(Vec::new());
         }
-        loop {
-            items.push(self.value_by(&item)?);
-            if self.is("]") {
-                return Some(items);
-            }
+        // Most have one item.
+        let mut items = vec![self.value_by(&item)?];
+        while !self.is("]") {
             self.needs(",")?;
+            items.push(self.value_by(&item)?);
         }
+        Some(items)
     }
 
     fn count(&mut self) -> Option<u64> {
@@ -91,7 +104,7 @@ fn message(json: &mut WrittenJson<'_>) -> Option<Message> {
         json.needs("instruction")?;
     }
     json.needs(r#"Message","id":"#)?;
-    let id = json.value()?;
+    let id = json.text()?;
     json.needs(r#","contents":"#)?;
     // A mark for the cache, which is next to never there, is left to serde.
     let cache = false;
@@ -115,9 +128,9 @@ fn text_part(json: &mut WrittenJson<'_>) -> Option<Content> {
 
 fn id_and_text(json: &mut WrittenJson<'_>) -> Option<(String, String)> {
     json.needs(r#"{"type":"textPart","id":"#)?;
-    let id = json.value()?;
+    let id = json.text()?;
     json.needs(r#","text":"#)?;
-    let text = json.value()?;
+    let text = json.text()?;
     json.needs("}")?;
     Some((id, text))
 }
@@ -127,11 +140,11 @@ fn expert_part(json: &mut WrittenJson<'_>) -> Option<ExpertPart> {
         let (id, text) = id_and_text(json)?;
         return Some(ExpertPart::TextPart { id, text });
     }
-    let id = json.value()?;
+    let id = json.text()?;
     json.needs(r#","toolCallId":"#)?;
-    let tool_call_id = json.value()?;
+    let tool_call_id = json.text()?;
     json.needs(r#","toolName":"#)?;
-    let tool_name = json.value()?;
+    let tool_name = json.text()?;
     json.needs(r#","args":"#)?;
     let args = json.value()?;
     json.needs("}")?;
@@ -140,11 +153,11 @@ fn expert_part(json: &mut WrittenJson<'_>) -> Option<ExpertPart> {
 
 fn result_part(json: &mut WrittenJson<'_>) -> Option<ResultPart> {
     json.needs(r#"{"type":"toolResultPart","id":"#)?;
-    let id = json.value()?;
+    let id = json.text()?;
     json.needs(r#","toolCallId":"#)?;
-    let tool_call_id = json.value()?;
+    let tool_call_id = json.text()?;
     json.needs(r#","toolName":"#)?;
-    let tool_name = json.value()?;
+    let tool_name = json.text()?;
     json.needs(r#","contents":"#)?;
     let contents = json.list(text_part)?;
     let is_error = json.is(r#","isError":true"#);
@@ -180,14 +193,14 @@ fn generation(json: &mut WrittenJson<'_>) -> Option<Generation> {
 
 fn generated_part(json: &mut WrittenJson<'_>) -> Option<GeneratedPart> {
     if json.is(r#"{"type":"text","text":"#) {
-        let text = json.value()?;
+        let text = json.text()?;
         json.needs("}")?;
         return Some(GeneratedPart::Text { text });
     }
     json.needs(r#"{"type":"toolCall","id":"#)?;
-    let id = json.value()?;
+    let id = json.text()?;
     json.needs(r#","name":"#)?;
-    let name = json.value()?;
+    let name = json.text()?;
     json.needs(r#","arguments":{"valid":"#)?;
     let arguments = Arguments::Valid(json.value()?);
     json.needs("}}")?;
@@ -220,11 +233,11 @@ fn usage(json: &mut WrittenJson<'_>) -> Option<Usage> {
 
 fn result(json: &mut WrittenJson<'_>) -> Option<ToolResult> {
     json.needs(r#"{"id":"#)?;
-    let id = json.value()?;
+    let id = json.text()?;
     json.needs(r#","skillName":"#)?;
-    let skill_name = json.value()?;
+    let skill_name = json.text()?;
     json.needs(r#","toolName":"#)?;
-    let tool_name = json.value()?;
+    let tool_name = json.text()?;
     json.needs(r#","result":"#)?;
     let result = json.list(text_part)?;
     let is_error = json.is(r#","isError":true"#);

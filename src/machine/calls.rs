@@ -77,12 +77,15 @@ impl Turn {
         ids: &mut IdGenerator,
     ) -> Self {
         let mut taken: HashSet<String> = HashSet::new();
+        let asked_calls = asked.len();
         let mut slots: Vec<Slot> = asked
             .iter()
             .map(|asked| {
                 let free = !asked.id.is_empty() && !used_ids.contains(asked.id) && !taken.contains(asked.id);
                 let id = if free { asked.id.to_owned() } else { format!("call_{}", ids.uuid().simple()) };
-                taken.insert(id.clone());
+                if asked_calls > 1 {
+                    taken.insert(id.clone());
+                }
                 Slot::new(id, asked, parameters)
             })
             .collect();

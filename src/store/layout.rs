@@ -163,12 +163,15 @@ pub fn removed_job(name: &str) -> Option<JobId> {
 /// Step and id of a file named `checkpoint-{step}-{id}.json`.
 pub fn parse_checkpoint_name(file: &str) -> Option<(u64, CheckpointId)> {
     let (step, id) = file.strip_prefix("checkpoint-")?.strip_suffix(".json")?.split_once('-')?;
-    let number: u64 = step.parse().ok()?;
     // `+1` and `01` parse too, but are not names that this program writes.
-    if number > count::MAX || number.to_string() != step {
-        return None;
-    }
+    let is_plain = step.starts_with(|first: char| first.is_ascii_digit()) && (step == "0" || !step.starts_with('0'));
+    let number = step.parse().ok().filter(|number| is_plain && *number <= count::MAX)?;
     Some((number, id.parse().ok()?))
+}
+
+/// The step of such a file, of a name that need not be one.
+pub fn checkpoint_step(file: &str) -> Option<u64> {
+    file.strip_prefix("checkpoint-")?.split_once('-')?.0.parse().ok()
 }
 
 /// The id of a file named `{id}.json`, as the original names checkpoints.

@@ -3,11 +3,12 @@
 //! checkpoints.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::layout::{parse_checkpoint_name, parse_original_checkpoint_name};
+use super::layout::{checkpoint_step, parse_checkpoint_name, parse_original_checkpoint_name};
 use super::{LogReader, Store, StoreError, disk, snapshot};
 use crate::budget::Budgets;
 use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
@@ -116,15 +117,19 @@ impl Store {
     /// The system's error when the folder cannot be read.
     pub fn newest_checkpoint(&self, job: &JobId, run: &RunId) -> Result<Option<CheckpointEntry>, StoreError> {
         let folder = self.layout.run(job, run);
-        let names = names(&folder)?;
-        let newest = names.iter().filter_map(|name| Some((parse_checkpoint_name(name)?, name))).max();
-        Ok(newest.map(|((step, id), name)| CheckpointEntry {
-            job: job.clone(),
-            run: Some(run.clone()),
-            step,
-            id,
-            path: folder.join(name),
-        }))
+        let mut newest: Option<(u64, CheckpointId, PathBuf)> = None;
+        for (name, is_link) in found_in(&folder)? {
+            // A Run may have many: ids are only looked at where the step decides nothing.
+            let Some(name) = name.to_str().filter(|_| !is_link) else { continue };
+            if newest.as_ref().is_some_and(|(step, ..)| checkpoint_step(name).is_none_or(|other| other < *step)) {
+                continue;
+            }
+            let Some((step, id)) = parse_checkpoint_name(name) else { continue };
+            if newest.as_ref().is_none_or(|(other, other_id, _)| (*other, other_id) < (step, &id)) {
+                newest = Some((step, id, folder.join(name)));
+            }
+        }
+        Ok(newest.map(|(step, id, path)| CheckpointEntry { job: job.clone(), run: Some(run.clone()), step, id, path }))
     }
 
     /// Returns whether a Run answers a delegating expert's call, by the first fact of its log or of the Run it
@@ -333,15 +338,18 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
 
 /// The names in `folder`, sorted, and whether each is a link.
 fn entries(folder: &Path) -> Result<Vec<(String, bool)>, StoreError> {
-    let found = match disk::names(folder) {
-        Ok(found) => found,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(StoreError::io("read", folder)(error)),
-    };
+    let found = found_in(folder)?.into_iter();
     let mut names: Vec<(String, bool)> =
-        found.into_iter().filter_map(|(name, is_link)| Some((name.into_string().ok()?, is_link))).collect();
+        found.filter_map(|(name, is_link)| Some((name.into_string().ok()?, is_link))).collect();
     names.sort();
     Ok(names)
+}
+
+/// The names in `folder`, in no order, and whether each is a link; none when it does not exist.
+fn found_in(folder: &Path) -> Result<Vec<(OsString, bool)>, StoreError> {
+    match disk::names(folder) {
+        Ok(found) => Ok(found),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(StoreError::io("read", folder)(error)),
+    }
 }

@@ -16,6 +16,9 @@ use super::settled_text::{SettledText, write};
 /// looks back (20). With the last tool and the system prompt that makes four, the limit of both protocols.
 pub const CACHED_USER_TURNS: usize = 2;
 
+/// Bytes around the texts of a turn, and of a block.
+const AROUND: usize = 64;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnRole {
     User,
@@ -34,6 +37,9 @@ pub trait WireBlock: Clone {
     /// Writes it as JSON.
     fn write(&self, text: &mut Vec<u8>);
 
+    /// Bytes that it has, about.
+    fn length(&self) -> usize;
+
     /// Takes the white space off the end of its text, if it is a text.
     fn trim_end(&mut self);
 }
@@ -41,6 +47,10 @@ pub trait WireBlock: Clone {
 impl WireBlock for Value {
     fn write(&self, text: &mut Vec<u8>) {
         write(text, self);
+    }
+
+    fn length(&self) -> usize {
+        self.get("text").and_then(Self::as_str).map_or(0, str::len).saturating_add(AROUND)
     }
 
     fn trim_end(&mut self) {
@@ -177,10 +187,12 @@ impl<F: BlockForm> BlockTurns<F> {
 
 impl<B: WireBlock> BlockTurn<B> {
     fn to_text(&self) -> Vec<u8> {
-        let mut text = match self.role {
-            TurnRole::User => br#"{"role":"user","content":["#.to_vec(),
-            TurnRole::Assistant => br#"{"role":"assistant","content":["#.to_vec(),
-        };
+        let length = self.blocks.iter().map(WireBlock::length).fold(AROUND, usize::saturating_add);
+        let mut text = Vec::with_capacity(length);
+        text.extend_from_slice(match self.role {
+            TurnRole::User => br#"{"role":"user","content":["#,
+            TurnRole::Assistant => br#"{"role":"assistant","content":["#,
+        });
         for (at, block) in self.blocks.iter().enumerate() {
             if at > 0 {
                 text.push(b',');

@@ -16,6 +16,9 @@ use crate::provider::wire::turn::WireBlock;
 /// Anthropic's limits: 5 MiB and 8000 pixels for an image, 32 MiB for a whole request.
 const LIMITS: MediaLimits = MediaLimits { image: 5 << 20, side: 8000, pdf: 30 << 20 };
 
+/// Bytes that a block has around its texts, escapes and short arguments included; a longer one is moved once it has more.
+const AROUND: usize = 160;
+
 /// A content block.
 #[derive(Debug, Clone)]
 pub(super) enum MessageBlock {
@@ -32,6 +35,13 @@ impl WireBlock for MessageBlock {
         match self {
             Self::Value(value) => write(text, value),
             Self::Call(written) | Self::Result(written) => text.extend_from_slice(written),
+        }
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::Value(value) => value.length(),
+            Self::Call(written) | Self::Result(written) => written.len(),
         }
     }
 
@@ -67,7 +77,8 @@ pub(super) fn expert_block(part: &ExpertPart) -> Option<MessageBlock> {
 }
 
 fn call_text(id: &str, name: &str, args: &Value) -> Vec<u8> {
-    let mut text = br#"{"type":"tool_use","id":"#.to_vec();
+    let mut text = Vec::with_capacity(id.len().saturating_add(name.len()).saturating_add(AROUND));
+    text.extend_from_slice(br#"{"type":"tool_use","id":"#);
     write_text(&mut text, &wire_id(id));
     text.extend_from_slice(br#","name":"#);
     write_text(&mut text, name);
@@ -92,7 +103,9 @@ fn thinking_block(thinking: &Thinking) -> Option<Value> {
 /// A tool's result with its contents, without empty ones.
 pub(super) fn result_block(part: &ResultPart) -> MessageBlock {
     let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
-    let mut text = br#"{"type":"tool_result","tool_use_id":"#.to_vec();
+    let length = contents.iter().filter_map(Content::as_text).map(str::len).sum::<usize>();
+    let mut text = Vec::with_capacity(length.saturating_add(length / 8).saturating_add(AROUND));
+    text.extend_from_slice(br#"{"type":"tool_result","tool_use_id":"#);
     write_text(&mut text, &wire_id(tool_call_id));
     text.extend_from_slice(br#","content":["#);
     let empty = text.len();
