@@ -126,6 +126,7 @@ impl RunData {
         self.note(|step| step.set_calls(turn.calls()));
         let CallUsage { usage, spend } = used;
         let new = &message;
+        self.called = self.called.saturating_add(turn.iter().map(|_| 1).sum());
         let events =
             self.report(|| EventBody::CallTools { new_message: new.clone(), tool_calls: turn.calls(), usage, spend });
         self.add_new(message);

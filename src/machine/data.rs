@@ -29,6 +29,8 @@ pub(super) struct RunData {
     pub is_quiet: bool,
     /// Events of the present arrow that were not made.
     pub unseen: u64,
+    /// Tool calls of all events so far, made or not.
+    pub called: u64,
 }
 
 impl RunData {
@@ -45,6 +47,7 @@ impl RunData {
             is_free: false,
             is_quiet: false,
             unseen: 0,
+            called: 0,
         }
     }
 

@@ -105,6 +105,8 @@ fn check_quiet(played: &Played, facts: usize) {
     let tail = &events[whole..];
     assert_eq!(*tail, played.events[played.events.len() - tail.len()..]);
     assert_eq!(machine.totals(), played.machine.totals());
+    let counts = |machine: &RunMachine| (machine.event_count(), machine.call_count());
+    assert_eq!(counts(&machine), counts(&played.machine));
     assert_eq!(machine.into_checkpoint(), played.machine.clone().into_checkpoint());
 }
 

@@ -335,6 +335,16 @@ impl RunMachine {
         self.data.ids.at()
     }
 
+    /// The number of events so far, those included that were only numbered.
+    pub fn event_count(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The number of tool calls that models asked for in them.
+    pub fn call_count(&self) -> u64 {
+        self.data.called
+    }
+
     /// The action that the machine still asks for: after its facts were replayed, this is where the driver takes over. Calls
     /// among it may have been made before.
     pub fn outstanding(&self) -> Action {
@@ -434,17 +444,17 @@ impl RunMachine {
     /// Carries an arrow out: the events get their numbers and the step they belong to.
     fn follow(&mut self, reaction: Reaction) -> Transition {
         self.state = reaction.state;
-        let save = if reaction.save { reaction.events.iter().rev().find_map(save_with) } else { None };
-        let events = if self.data.is_quiet {
-            let made =
-                u64::try_from(reaction.events.len()).unwrap_or(u64::MAX).saturating_add(take(&mut self.data.unseen));
+        let Reaction { events, save: saves, action, .. } = reaction;
+        if self.data.is_quiet {
+            let made = u64::try_from(events.len()).unwrap_or(u64::MAX).saturating_add(take(&mut self.data.unseen));
             self.sequence = self.sequence.saturating_add(made);
             self.data.ids.skip(made);
-            Vec::new()
-        } else {
-            reaction.events.into_iter().map(|body| self.event(body)).collect()
-        };
-        Transition { events, save, action: reaction.action }
+            let save = if saves { events.into_iter().rev().find_map(save_of) } else { None };
+            return Transition { events: Vec::new(), save, action };
+        }
+        let save = if saves { events.iter().rev().find_map(save_with) } else { None };
+        let events = events.into_iter().map(|body| self.event(body)).collect();
+        Transition { events, save, action }
     }
 
     fn event(&mut self, body: EventBody) -> Event {
@@ -475,4 +485,14 @@ fn save_with(body: &EventBody) -> Option<Save> {
         other => other.ending()?,
     };
     Some(Save { head: checkpoint.head.clone(), messages: checkpoint.messages })
+}
+
+/// The same of an event that nobody looks at.
+fn save_of(body: EventBody) -> Option<Save> {
+    match body {
+        EventBody::ContinueToNextStep { checkpoint, .. } => {
+            Some(Save { head: checkpoint.head, messages: checkpoint.messages })
+        }
+        other => save_with(&other),
+    }
 }

@@ -184,6 +184,11 @@ impl<'a, T> Chooser<'a, T> {
         Ok(())
     }
 
+    /// Counts events that fit and are not on the page.
+    pub fn pass(&mut self, events: u64) {
+        self.matched = self.matched.saturating_add(events);
+    }
+
     fn is_on_page(&self) -> bool {
         self.matched >= self.range.offset && !self.is_full()
     }

@@ -103,6 +103,9 @@ impl RunFigures {
                 figures.usage = figures.usage.plus(event.step_usage().unwrap_or_default());
                 figures.left = event.ends_run().map(RunProgress::Ended);
             }
+            HistoryItem::Passed { run, tool_calls, .. } => {
+                self.0.entry((*run).clone()).or_default().tool_calls += tool_calls;
+            }
             HistoryItem::End { run, progress: left, totals } => {
                 let figures = self.0.entry((*run).clone()).or_default();
                 if let Some(totals) = totals {

@@ -1,17 +1,20 @@
 //! A job's record as text: the job, its Runs as a tree, a checkpoint, counts, and the events or steps. The head and the
 //! tree are left to `head` and `tree`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::ControlFlow;
 
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
+use perstack::id::RunId;
 use perstack::message::Message;
 use perstack::runtime::history::{HistoryItem, JobLog, KeptEvent, LoggedEvent, ReadProblem, ReadProblemKind};
 
 use super::event_text::{Excerpt, Style, cut};
 use super::head::{WayOn, job_lines, way_on};
 use super::page::Page;
+use super::selection::{Chooser, Criteria};
 use super::summary::{Mark, RunFigures, Summary};
 use super::tree::{status_text, tree_lines};
 use super::{LogRequest, Unit, chooser, flow};
@@ -96,27 +99,71 @@ pub struct EventCount {
 impl EventCount {
     /// Reads the record. `last`: of the events of the request's page, only so many are shown, the last ones.
     pub fn read(record: &JobLog, request: &LogRequest, last: Option<u64>) -> Self {
-        let mut chooser = chooser(request);
-        let (mut figures, mut summary) = (RunFigures::default(), Summary::default());
         let most = last.or(request.range.take).filter(|most| request.range.context == 0 && *most <= MOST_KEPT);
-        let mut kept = VecDeque::new();
-        let problems = record.visit(request.run.as_ref(), &mut |item| {
-            figures.add(&item);
-            if let HistoryItem::Event(event) = item {
-                let mut count = |(mark, event)| {
-                    summary.add(mark);
-                    kept.extend(event);
-                    if most.is_some_and(|most| kept.len() as u64 > most) {
-                        kept.pop_front();
+        let is_of_all = request.criteria == Criteria::default() && request.range.offset == 0;
+        let read_end = |last: u64| {
+            let mut reading = Reading::new(request, most);
+            reading.count.problems = record.visit_last(request.run.as_ref(), last, &mut |item| reading.take(item));
+            reading.behind.values().all(|visited| *visited >= last).then(|| reading.count())
+        };
+        most.filter(|most| is_of_all && last == Some(*most)).and_then(read_end).unwrap_or_else(|| {
+            let mut reading = Reading::new(request, most);
+            reading.count.problems = record.visit(request.run.as_ref(), &mut |item| reading.take(item));
+            reading.count()
+        })
+    }
+}
+
+/// A first reading under way.
+struct Reading<'a> {
+    chooser: Chooser<'a, (Mark, Option<KeptEvent>)>,
+    count: EventCount,
+    /// Most events that are kept; `None` to keep none.
+    most: Option<u64>,
+    /// Of each Run of which events were only counted, those that were visited since.
+    behind: HashMap<RunId, u64>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(request: &'a LogRequest, most: Option<u64>) -> Self {
+        let kept = most.map(|_| VecDeque::new());
+        let (figures, summary) = (RunFigures::default(), Summary::default());
+        let count = EventCount { figures, summary, matched: 0, problems: Vec::new(), kept };
+        Self { chooser: chooser(request), count, most, behind: HashMap::new() }
+    }
+
+    fn take(&mut self, item: HistoryItem<'_>) -> ControlFlow<()> {
+        self.count.figures.add(&item);
+        match item {
+            HistoryItem::Event(event) => {
+                if let Some(visited) = self.behind.get_mut(event.run()) {
+                    *visited += 1;
+                }
+                let Self { chooser, count, most, .. } = self;
+                let make = |event: &LoggedEvent<'_>| (Mark::for_event(event), most.map(|_| event.keep()));
+                let mut keep = |(mark, event)| {
+                    count.summary.add(mark);
+                    if let Some(kept) = &mut count.kept {
+                        kept.extend(event);
+                        if most.is_some_and(|most| kept.len() as u64 > most) {
+                            kept.pop_front();
+                        }
                     }
                     Ok(())
                 };
-                let make = |event: &LoggedEvent<'_>| (Mark::for_event(event), most.map(|_| event.keep()));
-                return flow(&chooser.take(&event, make, &mut count));
+                return flow(&chooser.take(&event, make, &mut keep));
             }
-            flow(&Ok(()))
-        });
-        Self { figures, summary, matched: chooser.matched(), problems, kept: most.map(|_| kept) }
+            HistoryItem::Passed { run, events, .. } => {
+                self.chooser.pass(events);
+                self.behind.insert(run.clone(), 0);
+            }
+            HistoryItem::End { .. } => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn count(self) -> EventCount {
+        EventCount { matched: self.chooser.matched(), ..self.count }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::tool::ToolCall;
 pub enum HistoryItem<'a> {
     /// An event of a Run.
     Event(LoggedEvent<'a>),
+    /// So many events of a Run, and tool calls in them, which are only counted: they are before its next event.
+    Passed { run: &'a RunId, events: u64, tool_calls: u64 },
     /// A Run's record ends here. `totals` are its own, without its delegates'; `None` where no facts count them.
     End { run: &'a RunId, progress: &'a RunProgress, totals: Option<RunTotals> },
 }

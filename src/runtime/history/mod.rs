@@ -198,6 +198,33 @@ impl JobLog {
         only: Option<&RunId>,
         visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
     ) -> Vec<ReadProblem> {
+        self.visit_from(only, |_| 0, visit)
+    }
+
+    /// The same for a reader of the last `last` events: of each Run's events before those, all but the first few are only
+    /// counted ([`HistoryItem::Passed`]), as far as the names of its checkpoints show where they are. Of a Run behind whose
+    /// count fewer events are visited, others are among those that were counted.
+    pub fn visit_last(
+        &self,
+        only: Option<&RunId>,
+        last: u64,
+        visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
+    ) -> Vec<ReadProblem> {
+        // Every step has an event at least; that from which on events are made lacks some.
+        let steps = last.saturating_add(2);
+        let counted_to = |run: &RunId| {
+            let newest = self.store.newest_checkpoint(self.id(), run).ok().flatten();
+            newest.map_or(0, |newest| newest.step.saturating_sub(steps))
+        };
+        self.visit_from(only, counted_to, visit)
+    }
+
+    fn visit_from(
+        &self,
+        only: Option<&RunId>,
+        counted_to: impl Fn(&RunId) -> u64,
+        visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
+    ) -> Vec<ReadProblem> {
         let mut problems = Vec::new();
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
         let mut ends = RunEnds::wanted_by(runs.iter().filter_map(|run| run.parent()));
@@ -213,15 +240,19 @@ impl JobLog {
                     break;
                 }
             } else {
-                *slot = Some(RunReader::open(&self.store, self.id(), &run.id, &mut ends));
+                let counted_to = counted_to(&run.id);
+                *slot = Some(RunReader::open_near_end(&self.store, self.id(), &run.id, &mut ends, counted_to));
             }
             let Some(reader) = slot else { continue };
             if let Some(due) = reader.due() {
                 next.push(Reverse((due, at)));
                 continue;
             }
-            let end = HistoryItem::End { run: &run.id, progress: reader.progress(), totals: reader.totals() };
-            let flow = visit(end);
+            let mut flow = reader.visit_passed(visit);
+            if flow.is_continue() {
+                let totals = reader.totals();
+                flow = visit(HistoryItem::End { run: &run.id, progress: reader.progress(), totals });
+            }
             reader.hand_over(&mut ends);
             // Dropped here: its conversation is not needed any more, but for the Run that continues it.
             problems.extend(slot.take().into_iter().flat_map(RunReader::problems));

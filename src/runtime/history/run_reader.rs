@@ -53,12 +53,27 @@ struct Replay {
     machine: Option<RunMachine>,
     watch: Stopwatch,
     unknown: Option<(u64, StoreError)>,
+    /// The step up to which events behind those of the first fact are only counted.
+    counted_to: u64,
+    passed: PassedEvents,
+}
+
+/// Events that are only counted, and the tool calls in them.
+#[derive(Default)]
+struct PassedEvents {
+    events: u64,
+    tool_calls: u64,
 }
 
 impl RunReader {
     /// Opens the record of a Run. The end of the Run that it continues is taken from `ends`, if it is there.
     pub(super) fn open(store: &Store, job: &JobId, run: &RunId, ends: &mut RunEnds) -> Self {
-        let (record, broken) = match Record::open(store, job, run) {
+        Self::open_near_end(store, job, run, ends, 0)
+    }
+
+    /// The same; events before the step `counted_to` are only counted, but for the first.
+    pub(super) fn open_near_end(store: &Store, job: &JobId, run: &RunId, ends: &mut RunEnds, counted_to: u64) -> Self {
+        let (record, broken) = match Record::open(store, job, run, counted_to) {
             Ok(record) => (record, None),
             Err(error) => (Record::None, Some(error)),
         };
@@ -82,6 +97,7 @@ impl RunReader {
         ends: &mut RunEnds,
         visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        self.visit_passed(visit)?;
         let none = Arc::default();
         let (history, durations) = match &self.record {
             Record::Facts(replay) => {
@@ -102,6 +118,18 @@ impl RunReader {
         };
         self.read_on(ends);
         flow
+    }
+
+    /// Visits the number of events that were passed since the last one, if there are any.
+    pub(super) fn visit_passed(
+        &mut self,
+        visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Record::Facts(replay) = &mut self.record else { return ControlFlow::Continue(()) };
+        match std::mem::take(&mut replay.passed) {
+            PassedEvents { events: 0, .. } => ControlFlow::Continue(()),
+            PassedEvents { events, tool_calls } => visit(HistoryItem::Passed { run: &self.run, events, tool_calls }),
+        }
     }
 
     /// Reads what was appended since the end was reached. A record that is broken stays so.
@@ -174,7 +202,7 @@ impl RunReader {
 }
 
 impl Record {
-    fn open(store: &Store, job: &JobId, run: &RunId) -> Result<Self, RunError> {
+    fn open(store: &Store, job: &JobId, run: &RunId, counted_to: u64) -> Result<Self, RunError> {
         match LogReader::open(&store.layout().log(job, run)) {
             Ok(log) => Ok(Self::Facts(Box::new(Replay {
                 store: store.clone(),
@@ -183,6 +211,8 @@ impl Record {
                 machine: None,
                 watch: Stopwatch::default(),
                 unknown: None,
+                counted_to,
+                passed: PassedEvents::default(),
             }))),
             Err(error) if error.is_not_found() => Ok(Self::Files(store.original_events(job, run)?.into_iter())),
             Err(error) => Err(error.into()),
@@ -222,8 +252,11 @@ impl Replay {
         let at = stamp.at;
         let accesses = std::mem::take(&mut fact.accesses);
         let is_first = matches!(machine.state(), State::Init);
+        let (events, calls) = (machine.event_count(), machine.call_count());
+        let is_counted = machine.is_quiet();
         // They were made in the step that the fact ends, or, by skills that were started, before the first.
-        let mut ready = if is_first { Vec::new() } else { access_events(&accesses, stamp, machine.head()) };
+        let mut ready =
+            if is_first || is_counted { Vec::new() } else { access_events(&accesses, stamp, machine.head()) };
         let is_resumed = matches!(fact.body, FactBody::Resumed { .. });
         self.watch.read(&fact);
         let fed = recorded_run::feed(&mut machine, fact, &mut self.log, &mut |events, save, machine| {
@@ -244,6 +277,13 @@ impl Replay {
         if is_first {
             ready.extend(access_events(&accesses, stamp, machine.head()));
         }
+        if is_counted {
+            let accesses = u64::try_from(accesses.len()).unwrap_or(u64::MAX);
+            let events = machine.event_count().saturating_sub(events).saturating_add(accesses);
+            self.passed.events = self.passed.events.saturating_add(events);
+            self.passed.tool_calls += machine.call_count().saturating_sub(calls);
+        }
+        machine.set_quiet((is_first || is_counted) && machine.head().step_number < self.counted_to);
         self.watch.start_called(&ready, at);
         if is_resumed && let Action::CallTools { calls, .. } = machine.outstanding() {
             self.watch.start(&calls, at);

@@ -228,3 +228,39 @@ fn usage_that_was_not_reported_is_not_zero_tokens() {
         assert!(!shown.contains(" 0 tokens") && !shown.contains("Tokens: 0"), "{shown}");
     }
 }
+
+/// Only the last events are made, and all others counted, as far as the names of checkpoints show where those are.
+#[test]
+fn the_last_events_are_those_of_the_whole_record() {
+    let answers = (1..=9).map(|step| Answer::calls([super::append(&format!("c{step}"), "owl")]));
+    let test = Test::with(Provider::Anthropic)
+        .file("owls.txt", "")
+        .answers(answers.chain([Answer::text("Nine."), Answer::text("Ten.")]));
+    test.run(["run", "librarian", "Count owls.", "--job-id", "nest"]).assert_code(0);
+    test.run(["resume", "nest", "And by day?"]).assert_code(0);
+    let page = |args: &[&str]| {
+        let ran = run(&test, &[&["log", "nest", "--events"], args].concat()).assert_code(0);
+        let (head, events) = ran.stdout.split_once("\nEvents:\n").unwrap();
+        let (_, runs) = head.split_once("\nRuns:\n").unwrap();
+        let calls = head.lines().find(|line| line.starts_with("Tool calls: ")).unwrap();
+        let events = events.lines().filter(|line| line.starts_with('[')).map(str::to_owned);
+        let count = ran.stdout.lines().find(|line| line.starts_with("(showing ")).map(str::to_owned);
+        ([calls, runs].map(str::to_owned), events.collect::<Vec<_>>(), count)
+    };
+    let check = || {
+        let (head, all, count) = page(&["--take", "0"]);
+        assert!(all.len() > 40 && count.is_none(), "{all:?}");
+        for last in [1, 2, 5, 12, 30] {
+            let (own_head, events, count) = page(&["--last", &last.to_string()]);
+            assert_eq!((own_head, &events[..]), (head.clone(), &all[all.len() - last..]), "{last}");
+            assert_eq!(count, Some(format!("(showing {last} of {} matched events)", all.len())));
+        }
+    };
+    check();
+    // The name of a file that is none of the Run's leads nowhere.
+    let last = test.storage().last_checkpoint();
+    for run in fs::read_dir(last.parent().unwrap().parent().unwrap()).unwrap() {
+        fs::write(run.unwrap().path().join("checkpoint-900-x.json"), "").unwrap();
+    }
+    check();
+}

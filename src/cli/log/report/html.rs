@@ -190,6 +190,7 @@ impl HtmlPage<'_> {
                         written = self.step(&open.swap_remove(at));
                     }
                 }
+                HistoryItem::Passed { .. } => {}
                 HistoryItem::End { run, .. } => {
                     while written.is_ok()
                         && let Some(at) = open.iter().position(|step| step.run.as_ref() == Some(run))

@@ -109,3 +109,72 @@ fn runs_that_fork_from_one_just_read_begin_with_its_checkpoints() {
     assert_eq!((reader.due(), ends.len(), reader.problems().len()), (Some(9), 0, 0));
     assert_eq!(RunReader::open(&store, &job, &fork, &mut ends).problems().len(), 1);
 }
+
+/// A Run of so many steps with a call each, and an answer.
+fn long_run(steps: u64) -> Vec<Value> {
+    let [started, called, returned, answered] = reading();
+    let mut facts = vec![started];
+    for step in 1..=steps {
+        let (mut called, mut returned) = (called.clone(), returned.clone());
+        let id = json!(format!("t{step}"));
+        called["generation"]["parts"][0]["id"] = id.clone();
+        returned["result"]["id"] = id;
+        returned["accesses"] = json!([{"at": 10 * step, "skillName": "@perstack/base", "domain": "example.com",
+            "port": 443, "count": 1}]);
+        for (fact, at) in [(&mut called, 10 * step), (&mut returned, 10 * step + 1)] {
+            fact["at"] = json!(at);
+            fact["seed"] = json!(at);
+            facts.push(fact.clone());
+        }
+    }
+    let mut answered = answered;
+    answered["at"] = json!(10 * steps + 10);
+    facts.push(answered);
+    facts
+}
+
+/// The events that are visited, those that are only counted before one of them, and the tool calls in all.
+fn visited(store: &Store, counted_to: u64) -> (Vec<String>, u64, u64) {
+    let (job, run): (JobId, RunId) = ("j".parse().unwrap(), "r".parse().unwrap());
+    let mut reader = RunReader::open_near_end(store, &job, &run, &mut RunEnds::default(), counted_to);
+    let (mut events, mut passed, mut calls) = (Vec::new(), 0, 0);
+    let mut visit = |item: HistoryItem<'_>| {
+        match item {
+            HistoryItem::Event(event) => {
+                events.push(serde_json::to_string(&event.to_outline().unwrap()).unwrap());
+                calls += event.tool_call_count() as u64;
+            }
+            HistoryItem::Passed { events, tool_calls, .. } => {
+                passed += events;
+                calls += tool_calls;
+            }
+            HistoryItem::End { .. } => {}
+        }
+        ControlFlow::Continue(())
+    };
+    while reader.due().is_some() {
+        assert!(reader.visit(&mut RunEnds::default(), &mut visit).is_continue());
+    }
+    assert!(reader.visit_passed(&mut visit).is_continue());
+    assert_eq!(reader.problems().len(), 0);
+    (events, passed, calls)
+}
+
+#[test]
+fn events_that_are_only_counted_are_as_many_and_those_behind_them_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let steps = 6;
+    add_run(&job_in(&store), "r", &long_run(steps));
+    let (all, passed, calls) = visited(&store, 0);
+    assert_eq!((passed, calls), (0, steps));
+    for counted_to in 1..steps + 4 {
+        let (events, passed, calls) = visited(&store, counted_to);
+        assert_eq!((events.len() as u64 + passed, calls), (all.len() as u64, steps), "{counted_to}");
+        // But for those of the first fact, and of the step in which events are made again.
+        let tail = all.iter().rev().zip(events.iter().rev()).take_while(|(one, other)| one == other).count();
+        let is_whole = |step: &u64| *step > counted_to;
+        let whole = (1..=steps + 1).filter(is_whole).count();
+        assert!(tail >= whole && (passed > 0) == (counted_to > 1), "{counted_to}: {tail} of {whole}, {passed} passed");
+    }
+}
