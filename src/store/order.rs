@@ -11,6 +11,8 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
+use serde::Deserialize;
+
 use super::disk::ReadFolder;
 use super::{Store, StoreError};
 use crate::checkpoint::FORMAT_VERSION;
@@ -80,22 +82,43 @@ impl Store {
     }
 
     fn times_of(&self, folder: Option<&ReadFolder>, id: &JobId) -> JobTimes {
-        let quick = folder.and_then(|folder| quick_job(folder, id));
-        let job = quick.or_else(|| self.read_job(id).ok().flatten());
-        let has_ended = |job: &&Job| job.status != JobStatus::Running;
+        let quick = folder.and_then(|folder| quick_times(folder, id));
+        let times = quick.or_else(|| self.read_job(id).ok().flatten().map(FileTimes::from));
+        let has_ended = |times: &&FileTimes| times.status != JobStatus::Running;
         JobTimes {
             id: id.clone(),
-            started_at: job.as_ref().map(|job| job.started_at),
-            last_run_at: job.as_ref().filter(has_ended).and_then(|job| job.last_run_at),
+            started_at: times.as_ref().map(|times| times.started_at),
+            last_run_at: times.as_ref().filter(has_ended).and_then(|times| times.last_run_at),
         }
     }
 }
 
-/// The job of a `job.json` that is as it should be; `None` for any other.
-fn quick_job(folder: &ReadFolder, id: &JobId) -> Option<Job> {
+/// The keys of a `job.json` that decide its place on lists. Of the others it only counts that they are JSON: what is wrong
+/// with one is found when the job is shown.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FileTimes {
+    #[serde(default)]
+    format_version: u32,
+    status: JobStatus,
+    #[serde(with = "crate::count::Count")]
+    started_at: u64,
+    #[serde(default, with = "crate::count::OptionalCount")]
+    last_run_at: Option<u64>,
+}
+
+impl From<Job> for FileTimes {
+    fn from(job: Job) -> Self {
+        let Job { format_version, status, started_at, last_run_at, .. } = job;
+        Self { format_version, status, started_at, last_run_at }
+    }
+}
+
+/// The times of a `job.json` that is as it should be; `None` for any other.
+fn quick_times(folder: &ReadFolder, id: &JobId) -> Option<FileTimes> {
     let mut buffer = [0; BUFFER];
     let bytes = folder.read(&Path::new(id.as_str()).join("job.json"), &mut buffer).ok()?;
-    serde_json::from_slice(bytes).ok().filter(|job: &Job| job.format_version <= FORMAT_VERSION)
+    serde_json::from_slice(bytes).ok().filter(|times: &FileTimes| times.format_version <= FORMAT_VERSION)
 }
 
 /// The results for all items, in their order.
