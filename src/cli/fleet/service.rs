@@ -48,6 +48,10 @@ const SILENCE: Duration = Duration::from_hours(365 * 24);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// The tries of a turn: the engine must never come to an end of them. By its own rules it would lay a turn aside after 70, which is
+/// less than a minute without a place or a storage.
+const MOST_TRIES: u64 = 1 << 32;
+
 /// The time for which the engine knows of turns that have ended. Jobs are kept by the storage.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 
@@ -90,7 +94,8 @@ impl JobService {
             .journal_retention(KEPT)
             .retry_policy_initial_interval(FIRST_PAUSE)
             .retry_policy_exponentiation_factor(2.0)
-            .retry_policy_max_interval(LONGEST_PAUSE);
+            .retry_policy_max_interval(LONGEST_PAUSE)
+            .retry_policy_max_attempts(MOST_TRIES);
         Ok(service_definition(Dispatcher(Arc::new(self)), described).options(options))
     }
 

@@ -4,7 +4,8 @@
 mod series;
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -40,6 +41,8 @@ impl Engine {
             .envs([("RESTATE_LISTEN_MODE", "tcp"), ("RESTATE_BIND_IP", "127.0.0.1"), ("RESTATE_BIND_PORT", &node)])
             .envs([("RESTATE_INGRESS__BIND_PORT", &ingress), ("RESTATE_ADMIN__BIND_PORT", &admin)])
             .envs([("RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE", "128MB"), ("RESTATE_DEFAULT_NUM_PARTITIONS", "1")])
+            // By its own rules it would lay a turn aside after the third failure.
+            .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS", "3")
             .env("RESTATE_DISABLE_TELEMETRY", "true")
             .current_dir(folder.parent().unwrap())
             .stdin(Stdio::null())
@@ -49,7 +52,7 @@ impl Engine {
         let engine = Self { child, folder: folder.to_owned(), program: program.to_owned(), ports };
         for port in ports {
             let began = std::time::Instant::now();
-            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
                 assert!(began.elapsed() < PATIENCE, "the engine does not listen");
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -137,6 +140,25 @@ impl Fleet {
         let worker = self.start_command(&["worker", "--listen", &self.address, "--register", &self.admin]);
         worker.wait_for_stderr("waiting for jobs");
         worker
+    }
+
+    /// The tries of a job's turn so far, by the engine's own tables.
+    fn tries(&self, job: &str) -> u64 {
+        let query = format!("SELECT retry_count FROM sys_invocation WHERE target_service_key = '{job}'");
+        let body = json!({ "query": query }).to_string();
+        let address = self.admin.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = "content-type: application/json\r\naccept: application/json\r\nconnection: close";
+        write!(
+            stream,
+            "POST /query HTTP/1.1\r\nhost: {address}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let count = answer.split("\"retry_count\":").nth(1).unwrap_or_default();
+        count.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or_default()
     }
 
     fn script(&self, answers: impl IntoIterator<Item = Answer>) {
@@ -251,9 +273,10 @@ fn a_cancelled_job_stops_and_goes_on_when_it_is_submitted_again() {
 }
 
 #[test]
-fn a_job_that_waits_for_a_place_can_be_cancelled() {
+fn a_job_waits_for_a_place_as_long_as_it_takes_and_can_be_cancelled() {
     let gate = Gate::new();
-    let Some(fleet) = Fleet::start([Answer::text("Done.").delay(&gate)]) else { return };
+    let answers = [Answer::text("Done.").delay(&gate), Answer::text("Done.")];
+    let Some(fleet) = Fleet::start(answers) else { return };
     let words = ["worker", "--parallel", "1", "--listen", &fleet.address, "--register", &fleet.admin];
     let worker = fleet.start_command(&words);
     worker.wait_for_stderr("waiting for jobs");
@@ -264,9 +287,12 @@ fn a_job_that_waits_for_a_place_can_be_cancelled() {
     // Once the worker has had no place for it.
     waiting.poll(Duration::from_millis(100), || fleet.fleet(&["cancel", "second"]).code == Some(0));
     waiting.finish().assert_code(143).assert_stderr(["perstack fleet submit ... --job-id second"]);
+    fleet.fleet(&["submit", "librarian", "q", "--job-id", "third"]).assert_code(0);
+    worker.poll(Duration::from_millis(100), || fleet.tries("third") > 5);
     gate.open();
-    assert_eq!(fleet.fleet(&["wait", "nest"]).assert_code(0).stdout, "Done.\n");
-    assert_eq!(fleet.test.server().requests().len(), 1);
+    for job in ["nest", "third"] {
+        assert_eq!(fleet.fleet(&["wait", job]).assert_code(0).stdout, "Done.\n");
+    }
 }
 
 #[test]
