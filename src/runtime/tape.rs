@@ -81,6 +81,11 @@ impl Tape {
         }
     }
 
+    /// Returns true if no call is made: all are answered from a cassette.
+    pub fn answers_all_calls(&self) -> bool {
+        self.answers().is_some_and(|answers| answers.are_all)
+    }
+
     /// Returns true if nothing is run or started: all calls are answered from a cassette.
     pub fn runs_nothing(&self) -> bool {
         self.answers().is_some_and(|answers| answers.are_all && !answers.may_start)

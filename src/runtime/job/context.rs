@@ -100,6 +100,12 @@ impl JobContext {
         self.live.is_some() && self.options.settings.budgets.are_reserved()
     }
 
+    /// Returns true if it does nothing that could be lost: a recording has the result of every call, and all that is done
+    /// again by replaying it once more. Not so where live work follows, which builds on what is stored.
+    pub fn has_no_effects(&self) -> bool {
+        self.backends.tape.answers_all_calls() && !self.options.is_recording_free()
+    }
+
     /// The parts of it that are there before its folder is.
     pub fn basis(&self) -> JobBasis<'_> {
         let Self { options, backends, files, store, stop, .. } = self;

@@ -96,7 +96,7 @@ pub async fn drive(
             }
             Action::CallTools { calls: wanted, in_doubt } => {
                 // All that led to the calls is durable before one of them can have an effect.
-                recorder.flush().await?;
+                recorder.flush_before_calls().await?;
                 let is_made = |call: &ToolCall| stop.is_none_or(|stop| stop.has_answer(recorder.facts(), &call.id));
                 // What a recording leaves open was never made here.
                 let in_doubt = in_doubt && !context.job.is_beyond;
@@ -106,7 +106,7 @@ pub async fn drive(
             Action::CheckAnswer { text } => Some(Input::Fact(check::check(text, machine, context).await)),
             Action::VerifyAnswer => {
                 // As with calls: the command may have effects.
-                recorder.flush().await?;
+                recorder.flush_before_calls().await?;
                 verify::verify(machine, context).await.map(Input::Fact)
             }
             Action::TakeSnapshot => Some(context.job.snapshots.for_checkpoint(machine, &context.emitter).await?),

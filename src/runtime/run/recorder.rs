@@ -7,6 +7,8 @@
 //! - A step's checkpoint is remembered when the step ends and written by [`Recorder::settle`], while the next request
 //!   to the model is under way, and at the latest before the next tools start. It refers to the log, from which it can be
 //!   made again: it is not synced.
+//! - Where a recording answers every call, nothing has an effect that could be lost. Such a Run waits for the disk once for
+//!   many steps, and writes their checkpoints then. Its beginning and its stop are as durable as any.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,13 +19,21 @@ use crate::machine::{Action, Input, RunMachine, Save, Transition};
 use crate::setting::RunSetting;
 use crate::store::{Flush, LogPosition, RunStore, StoreError};
 
+/// Steps of a Run without effects that wait for the disk together. Our own choice: the wait takes no notable part of them,
+/// and what a power cut takes is replayed in the blink of an eye.
+const STEPS_WITHOUT_EFFECTS: usize = 32;
+
 /// Records one Run.
 pub struct Recorder {
     run: RunStore,
     setting: Arc<RunSetting>,
     sink: Arc<dyn EventSink>,
-    /// The latest step's checkpoint, while it is not written, and the point in the log that it follows from.
-    owed: Option<(Save, LogPosition)>,
+    /// The checkpoints of the latest steps, while they are not written, and the points in the log that they follow from.
+    owed: Vec<(Save, LogPosition)>,
+    /// Most of them.
+    most_owed: usize,
+    /// The Run's beginning is durable.
+    has_begun: bool,
     /// The newest checkpoint's file.
     newest: Option<PathBuf>,
     /// `run-setting.json` is to be replaced once the next fact, which has its digests, is durable.
@@ -33,7 +43,18 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that writes to `run` and emits to `sink`.
     pub fn new(run: RunStore, setting: Arc<RunSetting>, sink: Arc<dyn EventSink>) -> Self {
-        Self { run, setting, sink, owed: None, newest: None, owes_setting: false }
+        let (owed, most_owed, has_begun) = (Vec::new(), 1, false);
+        Self { run, setting, sink, owed, most_owed, has_begun, newest: None, owes_setting: false }
+    }
+
+    /// The same for a Run whose calls are all answered from a recording.
+    #[must_use]
+    pub fn without_effects(self, is_so: bool) -> Self {
+        Self { most_owed: if is_so { STEPS_WITHOUT_EFFECTS } else { 1 }, ..self }
+    }
+
+    fn has_effects(&self) -> bool {
+        self.most_owed == 1
     }
 
     /// Records an input and what it led to. `more_follows`: another tool's result is at hand, from which nothing has
@@ -53,7 +74,8 @@ impl Recorder {
         if let Input::Fact(fact) = input {
             self.run.append(fact)?;
             // A tool's effect cannot be had again: its result must not be lost, also to a power failure.
-            if matches!(fact.body, FactBody::ToolReturned { .. }) && !(more_follows && transition.events.is_empty()) {
+            let is_result = self.has_effects() && matches!(fact.body, FactBody::ToolReturned { .. });
+            if is_result && !(more_follows && transition.events.is_empty()) {
                 // While other calls go on, theirs are the timers and connections that would stand still.
                 let others_go_on = matches!(transition.action, Action::Wait);
                 self.perform(self.run.flush(), others_go_on).await?;
@@ -65,7 +87,7 @@ impl Recorder {
         }
         if let Some(flush) = self.keep(transition.save.as_ref(), machine)? {
             self.perform(flush, false).await?;
-            self.settle()?;
+            self.settle_all()?;
         }
         if let Input::Fact(fact) = input {
             self.sink.fact(&machine.head().run_id, fact);
@@ -87,14 +109,15 @@ impl Recorder {
     /// A failure to store.
     pub fn keep(&mut self, save: Option<&Save>, machine: &RunMachine) -> Result<Option<Flush>, StoreError> {
         let Some(save) = save else { return Ok(None) };
-        self.settle()?;
         if save.head.status.is_at_rest() {
+            self.settle_all()?;
             let messages = save.messages_of(machine.messages());
             let (flush, entry) = self.run.final_checkpoint(&save.head, messages, &self.setting)?;
             self.newest = Some(entry.path);
             return Ok(Some(flush));
         }
-        self.owed = Some((save.clone(), self.run.position()));
+        self.settle()?;
+        self.owed.push((save.clone(), self.run.position()));
         Ok(save.head.status.is_terminal().then(|| self.run.flush()))
     }
 
@@ -123,15 +146,30 @@ impl Recorder {
         self.run.position().facts
     }
 
-    /// Writes the owed checkpoint, if any.
+    /// Writes the owed checkpoints, once there are as many as may be.
     ///
     /// # Errors
     /// A failure to store.
     pub fn settle(&mut self) -> Result<(), StoreError> {
-        match self.owed.take() {
-            Some((save, position)) => self.restore(&save, position),
-            None => Ok(()),
-        }
+        if self.owed.len() < self.most_owed { Ok(()) } else { self.settle_all() }
+    }
+
+    /// Writes the owed checkpoints, if any.
+    ///
+    /// # Errors
+    /// A failure to store.
+    pub fn settle_all(&mut self) -> Result<(), StoreError> {
+        let owed = std::mem::take(&mut self.owed);
+        owed.into_iter().try_for_each(|(save, position)| self.restore(&save, position))
+    }
+
+    /// Waits until everything recorded is durable, as it has to be before calls are made.
+    ///
+    /// # Errors
+    /// A failure to store.
+    pub async fn flush_before_calls(&mut self) -> Result<(), StoreError> {
+        let is_due = self.has_effects() || !self.has_begun || self.owed.len() >= self.most_owed;
+        if is_due { self.flush().await } else { Ok(()) }
     }
 
     /// Waits until everything recorded is durable.
@@ -139,7 +177,8 @@ impl Recorder {
     /// # Errors
     /// A failure to store.
     pub async fn flush(&mut self) -> Result<(), StoreError> {
-        self.settle()?;
+        self.settle_all()?;
+        self.has_begun = true;
         self.perform(self.run.flush(), false).await
     }
 

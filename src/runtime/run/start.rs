@@ -176,8 +176,9 @@ impl RunStart {
             new => {
                 let beginning = Beginning::new(scene(&context, toolset), new)?;
                 let run_store = context.job.job.create_run(&context.setting)?;
-                let recorder =
-                    Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&context.job.options.sink));
+                let job = &context.job;
+                let recorder = Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&job.options.sink))
+                    .without_effects(job.has_no_effects());
                 Ok(Self { context, beginning, recorder, overdue: Vec::new(), leaves_recording: false })
             }
         }?;

@@ -52,7 +52,7 @@ fn store_end(job: &JobContext, past: &RecordedRun) -> Result<PathBuf, RunError> 
     let mut recorder = Recorder::new(run_store, Arc::new(setting), Arc::clone(&job.options.sink));
     if let Some(flush) = recorder.keep(past.last_save.as_ref(), &past.machine)? {
         flush.perform()?;
-        recorder.settle()?;
+        recorder.settle_all()?;
     }
     Ok(recorder.newest().cloned().unwrap_or_default())
 }
