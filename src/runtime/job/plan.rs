@@ -35,7 +35,7 @@ use crate::runtime::run::context::native_tools;
 use crate::runtime::run::instruction::instruction_of;
 use crate::runtime::run::summary::SummaryPlan;
 use crate::runtime::run::task::RunTask;
-use crate::runtime::run::window::{ModelLimits, WindowGauge};
+use crate::runtime::run::window::{AnswerLimits, ModelLimits, WindowGauge};
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::containment;
 use crate::skill::SkillSet;
@@ -251,7 +251,8 @@ impl Planned<'_> {
         let (offered, _) = tools.toolset.skills.offered();
         let model = models.get(machine.head().fallback.as_ref().map(|fallback| &fallback.model));
         let size = WindowGauge::default().read(&machine, offered);
-        let limits = ModelLimits::of(model, &machine, setting.reasoning_budget);
+        let limits =
+            ModelLimits::of(AnswerLimits::of(model, setting.reasoning_budget), &machine, setting.reasoning_budget);
         let action = match limits.overflow(size).filter(|_| matches!(action, Action::Generate { .. })) {
             Some(failure) => {
                 let body = FactBody::GenerationFailed { failure, retry_in_ms: None, received_bytes: None };

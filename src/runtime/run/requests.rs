@@ -5,6 +5,7 @@
 //! machine comes back here with the reservation in its log); send it, and write the owed checkpoint meanwhile; settle
 //! once the machine has charged it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::debug;
@@ -24,7 +25,7 @@ use crate::runtime::run::context::{RunContext, native_tools};
 use crate::runtime::run::events::OpenText;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::summary::{self, SummaryPlan};
-use crate::runtime::run::window::{self, ModelLimits, PromptSize, WindowGauge};
+use crate::runtime::run::window::{self, AnswerLimits, ModelLimits, PromptSize, WindowGauge};
 use crate::runtime::tools::open::server_tools;
 use crate::skill::SkillSet;
 use crate::store::StoreError;
@@ -43,6 +44,8 @@ pub struct ModelRequests<'a> {
     sent: u64,
     /// The Run's charges before the request for which something is set aside.
     charged_before: Option<Charge>,
+    /// The limits on answers of the model that is asked now.
+    answers: OnceLock<AnswerLimits>,
     /// Text of the latest answer, until the machine has decided what it is.
     open_text: Option<OpenText>,
 }
@@ -65,6 +68,7 @@ impl<'a> ModelRequests<'a> {
             encoded: EncodedConversation::default(),
             charged_before: None,
             sent: 0,
+            answers: OnceLock::new(),
             open_text: None,
         }
     }
@@ -81,6 +85,7 @@ impl<'a> ModelRequests<'a> {
         if fallback != self.fallback.as_ref() {
             // Another model counts otherwise, and may have another protocol.
             self.fallback = fallback.cloned();
+            self.answers = OnceLock::new();
             self.forget();
         }
         match input {
@@ -463,7 +468,10 @@ impl<'a> ModelRequests<'a> {
 
     /// The limits of the Run's model on the next request.
     fn limits(&self, machine: &RunMachine) -> ModelLimits {
-        ModelLimits::of(self.model(), machine, self.context.setting.reasoning_budget)
+        let reasoning = self.context.setting.reasoning_budget;
+        // A model that is not in the catalogue is looked for in all of it.
+        let answers = self.answers.get_or_init(|| AnswerLimits::of(self.model(), reasoning));
+        ModelLimits::of(*answers, machine, reasoning)
     }
 }
 

@@ -88,16 +88,33 @@ pub struct ModelLimits {
     pub answer_bound: u64,
 }
 
-impl ModelLimits {
-    /// The limits of `model` on the next request of `machine`.
-    pub fn of(model: &RunModel, machine: &RunMachine, reasoning: ReasoningBudget) -> Self {
-        let reserved = machine.reserved().map(|held| held.output_tokens);
+/// The limits of a model on its answers, in tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerLimits {
+    /// Its own limit, where one is sent.
+    most: Option<u64>,
+    /// The most that an answer can have if no limit is sent.
+    bound: u64,
+}
+
+impl AnswerLimits {
+    /// Those of `model`.
+    pub fn of(model: &RunModel, reasoning: ReasoningBudget) -> Self {
         let RunModel { provider, model } = model;
+        let most = provider.max_output_tokens(model, reasoning);
+        Self { most, bound: provider.output_bound(model, reasoning) }
+    }
+}
+
+impl ModelLimits {
+    /// The limits on the next request of `machine`, to a model with these limits on its answers.
+    pub fn of(answers: AnswerLimits, machine: &RunMachine, reasoning: ReasoningBudget) -> Self {
+        let reserved = machine.reserved().map(|held| held.output_tokens);
         Self {
             window: machine.parameters().context_window,
             reasoning,
-            most_answer: reserved.or(provider.max_output_tokens(model, reasoning)),
-            answer_bound: provider.output_bound(model, reasoning),
+            most_answer: reserved.or(answers.most),
+            answer_bound: answers.bound,
         }
     }
 
