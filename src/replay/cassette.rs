@@ -5,6 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use indexmap::IndexMap;
+use serde::de::{self, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,14 +24,19 @@ use crate::provider::http::transport::TransportError;
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
+/// The mistake of an exchange that is not one.
+const NO_ANSWER: &str = "an exchange has a response or a failure";
 const FORMAT: &str = "perstack-cassette";
 /// Version 2 records the tools that servers offer too, version 3 the differences of a request from the one before it,
-/// version 4 all that a job was run with, its end, and the home folder's path as a placeholder.
-const VERSION: u32 = 4;
+/// version 4 all that a job was run with, its end, and the home folder's path as a placeholder, version 5 lines by what
+/// differs from earlier ones.
+const VERSION: u32 = 5;
 /// Most bytes of a first line that are read to recognise a cassette.
 pub(super) const MAX_HEADER: u64 = 64 << 10;
 /// The first version that hides the home folder.
 const HIDES_HOME: u64 = 4;
+/// The first version that may have lines by what differs from earlier ones.
+const ABRIDGES: u64 = 5;
 
 /// The provider, model and start of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +50,8 @@ pub struct CassetteHeader {
     pub started: Stamp,
     /// The home folder's path is written as a placeholder. False for older cassettes.
     pub hides_home: bool,
+    /// A line may have what differs from an earlier one alone. False for older cassettes, which older programs go on with.
+    pub abridges: bool,
 }
 
 /// The header as it is written.
@@ -102,7 +110,8 @@ impl CassetteHeader {
         })?;
         let started = Stamp { at: line.started_at, seed: line.seed };
         let HeaderLine { provider, model, model_is_explicit, .. } = line;
-        Ok(Self { provider, model, model_is_explicit, started, hides_home: version >= HIDES_HOME })
+        let (hides_home, abridges) = (version >= HIDES_HOME, version >= ABRIDGES);
+        Ok(Self { provider, model, model_is_explicit, started, hides_home, abridges })
     }
 
     /// Returns whether `line` is the first line of a cassette, of any version.
@@ -124,7 +133,15 @@ pub(super) enum Record {
     End(EndRecord),
 }
 
-impl Record {
+/// One line after the header, as it is read for an index.
+#[derive(Debug, PartialEq)]
+pub(super) enum IndexedRecord {
+    /// The request of an exchange.
+    Request(Option<u64>, RecordedRequest),
+    Other(Record),
+}
+
+impl IndexedRecord {
     /// Reads a line.
     ///
     /// # Errors
@@ -133,12 +150,19 @@ impl Record {
         // The kinds that a cassette consists of, as they are written: with their name in front, what follows is read at
         // once. Read by kind wherever its name is, a line is copied as a tree first.
         if line.starts_with(br#"{"record":"exchange","#) {
-            return serde_json::from_slice(line).map(Self::Exchange);
+            let RequestLine { number, request, response, failure } = serde_json::from_slice(line)?;
+            if response.is_some() == failure.is_some() {
+                return Err(de::Error::custom(NO_ANSWER));
+            }
+            return Ok(Self::Request(number, request));
         }
         if line.starts_with(br#"{"record":"tool","#) {
-            return serde_json::from_slice(line).map(Self::Tool);
+            return serde_json::from_slice(line).map(|tool| Self::Other(Record::Tool(tool)));
         }
-        serde_json::from_slice(line)
+        Ok(match serde_json::from_slice(line)? {
+            Record::Exchange(exchange) => Self::Request(exchange.number, exchange.request),
+            other => Self::Other(other),
+        })
     }
 }
 
@@ -209,13 +233,26 @@ impl TryFrom<ExchangeLine> for Exchange {
 
     fn try_from(line: ExchangeLine) -> Result<Self, Self::Error> {
         let ExchangeLine { number, request, response, failure } = line;
-        let answer = match (response, failure) {
-            (Some(response), None) => RecordedAnswer::Response(response),
-            (None, Some(failure)) => RecordedAnswer::Failure(failure),
-            _ => return Err("an exchange has a response or a failure"),
-        };
-        Ok(Self { number, request, answer })
+        Ok(Self { number, request, answer: RecordedAnswer::new(response, failure)? })
     }
+}
+
+/// The request of an exchange. The answer is passed over: it is read where it is wanted.
+#[derive(Deserialize)]
+struct RequestLine {
+    #[serde(default)]
+    number: Option<u64>,
+    request: RecordedRequest,
+    response: Option<IgnoredAny>,
+    failure: Option<IgnoredAny>,
+}
+
+/// The answer of an exchange; its request is passed over.
+#[derive(Deserialize)]
+struct AnswerLine {
+    record: String,
+    response: Option<RecordedResponse>,
+    failure: Option<TransportError>,
 }
 
 /// The parts of a request by which it is found again.
@@ -244,6 +281,26 @@ pub(super) enum RecordedAnswer {
     Response(RecordedResponse),
     /// No response came.
     Failure(TransportError),
+}
+
+impl RecordedAnswer {
+    fn new(response: Option<RecordedResponse>, failure: Option<TransportError>) -> Result<Self, &'static str> {
+        match (response, failure) {
+            (Some(response), None) => Ok(Self::Response(response)),
+            (None, Some(failure)) => Ok(Self::Failure(failure)),
+            _ => Err(NO_ANSWER),
+        }
+    }
+
+    /// Reads the answer of the exchange in a line; `None` if the line has another record.
+    ///
+    /// # Errors
+    /// It has no record, or an exchange without an answer.
+    pub fn of_line(line: &[u8]) -> serde_json::Result<Option<Self>> {
+        let AnswerLine { record, response, failure } = serde_json::from_slice(line)?;
+        let answer = (record == "exchange").then(|| Self::new(response, failure));
+        answer.transpose().map_err(de::Error::custom)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::digest::Digest;
-use super::outline::{Clean, Differences, Outline};
+use super::outline::{Clean, Differences, Outline, OutlineUse};
 use crate::provider::http::request_body::RequestBody;
 
 /// Most conversations that are known at a time: more Runs than work side by side. The one that was not used for longest
@@ -49,14 +49,14 @@ impl Conversations {
     /// the requests of a conversation keeps its text, and shares it with no other. Without one it begins a conversation,
     /// which is described by its differences from the one that begins most like it: a Run that continues has its own
     /// history again, and delegates of one expert have the same tools.
-    pub fn place(&mut self, body: &RequestBody, clean: Clean<'_>) -> PlacedBody {
+    pub fn place(&mut self, body: &RequestBody, clean: Clean<'_>, wanted: OutlineUse) -> PlacedBody {
         self.placed = self.placed.saturating_add(1);
         let found = self.open.iter().position(|open| open.outline.shares_memory_with(body));
         if let Some(index) = found
             && let Some(open) = self.open.get_mut(index)
         {
             open.used = self.placed;
-            let content = match open.outline.advance(body, clean) {
+            let content = match open.outline.advance(body, clean, wanted) {
                 Some(differences) => Description::Differences { from: index.saturating_add(1), differences },
                 None => Description::Whole(begin(&mut open.outline, body, clean)),
             };
@@ -64,7 +64,7 @@ impl Conversations {
         }
         let nearest = self.open.iter().enumerate().max_by_key(|(_, open)| open.outline.shared_prefix(body));
         let described = nearest.map(|(index, open)| (index, open.outline.clone())).and_then(|(index, mut outline)| {
-            let differences = outline.advance(body, clean)?;
+            let differences = outline.advance(body, clean, wanted)?;
             Some((outline, Description::Differences { from: index.saturating_add(1), differences }))
         });
         let (outline, content) = described.unwrap_or_else(|| {

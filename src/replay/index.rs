@@ -4,18 +4,21 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::cassette::{Exchange, MAX_HEADER, Record, RecordedRequest, RecordedStart};
+use super::abridge::{Unabridger, Unreadable};
+use super::cassette::{
+    IndexedRecord, MAX_HEADER, Record, RecordedAnswer, RecordedRequest, RecordedStart, ToolExchange,
+};
 use super::digest::Digest;
 use super::kept::KeptBody;
 use super::stops::RunStops;
-use super::{CassetteHeader, ReplayError};
+use super::{CassetteHeader, ReplayError, workspace};
 use crate::checkpoint::Status;
 use crate::expert::ExpertKey;
 use crate::id::RunId;
@@ -29,7 +32,9 @@ const MAX_LINE: u64 = 1 << 30;
 pub struct Cassette {
     pub(super) path: PathBuf,
     header: CassetteHeader,
-    file: Mutex<BufReader<File>>,
+    file: Mutex<OpenFile>,
+    /// The beginnings of all lines, in bytes.
+    beginnings: Vec<u64>,
     pub(super) exchanges: Vec<(Place, Digest)>,
     pub(super) tools: Vec<(Place, Digest)>,
     pub(super) offers: IndexMap<ExpertKey, Vec<Place>>,
@@ -50,6 +55,46 @@ pub struct Cassette {
 struct Part {
     start: Place,
     end: Option<(Status, Place)>,
+}
+
+/// The file, to read lines from in any order.
+#[derive(Debug)]
+struct OpenFile {
+    reader: BufReader<File>,
+    /// The place that is read next, in bytes. Out of any file's reach after a failure.
+    at: u64,
+    unabridger: Unabridger,
+}
+
+impl OpenFile {
+    fn open(path: &Path) -> Result<Self, ReplayError> {
+        let file = File::open(path).map_err(ReplayError::io("read", path))?;
+        Ok(Self { reader: BufReader::new(file), at: 0, unabridger: Unabridger::default() })
+    }
+
+    /// The line that begins at a place.
+    fn line(&mut self, beginning: u64) -> io::Result<Vec<u8>> {
+        // Most lines are asked for in their order: they are in the buffer already.
+        match beginning.checked_signed_diff(std::mem::replace(&mut self.at, u64::MAX)) {
+            Some(way) => self.reader.seek_relative(way)?,
+            None => _ = self.reader.seek(SeekFrom::Start(beginning))?,
+        }
+        let mut line = Vec::new();
+        let read = (&mut self.reader).take(MAX_LINE).read_until(b'\n', &mut line)?;
+        self.at = beginning.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        Ok(line)
+    }
+
+    /// The whole text of a line that is written by another.
+    fn whole(&mut self, line: &[u8], beginnings: &[u64]) -> Result<Vec<u8>, Unreadable<io::Error>> {
+        let mut unabridger = std::mem::take(&mut self.unabridger);
+        let whole = unabridger.whole(line, |number| {
+            let index = usize::try_from(number).ok()?.checked_sub(1)?;
+            beginnings.get(index).map(|beginning| self.line(*beginning))
+        });
+        self.unabridger = unabridger;
+        whole
+    }
 }
 
 /// The place of a record.
@@ -74,11 +119,12 @@ impl Cassette {
     /// As [`Cassette::load`].
     pub fn load_part(path: &Path, wanted: Option<usize>) -> Result<Self, ReplayError> {
         let (header, mut lines) = Lines::open(path)?;
-        let file = Mutex::new(BufReader::new(File::open(path).map_err(ReplayError::io("read", path))?));
+        let file = Mutex::new(OpenFile::open(path)?);
         let mut cassette = Self {
             path: path.to_owned(),
             header,
             file,
+            beginnings: Vec::new(),
             exchanges: Vec::new(),
             tools: Vec::new(),
             offers: IndexMap::new(),
@@ -93,6 +139,16 @@ impl Cassette {
         while let Some((place, record)) = lines.record()? {
             (cassette.last_line, cassette.whole) = (place.line, lines.whole());
             let is_wanted = wanted.is_none_or(|wanted| wanted == cassette.parts.len().saturating_sub(1));
+            let record = match record {
+                IndexedRecord::Request(number, request) => {
+                    let digest = bodies.follow(number, request, path, place)?.1;
+                    if is_wanted {
+                        cassette.exchanges.push((place, digest));
+                    }
+                    continue;
+                }
+                IndexedRecord::Other(record) => record,
+            };
             match record {
                 Record::Start(start) => {
                     if let Some(started) = start.started.filter(|_| wanted == Some(cassette.parts.len())) {
@@ -100,17 +156,13 @@ impl Cassette {
                     }
                     cassette.parts.push(Part { start: place, end: None });
                 }
-                Record::Exchange(exchange) => {
-                    let digest = bodies.follow(exchange, path, place)?.1;
-                    if is_wanted {
-                        cassette.exchanges.push((place, digest));
-                    }
-                }
                 Record::End(end) => {
                     if let Some(part) = cassette.parts.last_mut() {
                         part.end = Some((end.status, place));
                     }
                 }
+                // Read as a request above.
+                Record::Exchange(_) => {}
                 _ if !is_wanted => {}
                 Record::Tool(tool) => cassette.tools.push((place, digest_of(&tool.call))),
                 Record::Permission(record) => cassette.decisions.push((place, digest_of(&record.call))),
@@ -121,6 +173,7 @@ impl Cassette {
             }
         }
         cassette.recorded_exchanges = bodies.exchanges;
+        cassette.beginnings = lines.beginnings;
         Ok(cassette)
     }
 
@@ -178,12 +231,40 @@ impl Cassette {
     /// # Errors
     /// The file was changed since it was read, or the system's error.
     pub(super) fn record(&self, place: Place) -> Result<Record, ReplayError> {
+        serde_json::from_slice(&self.line(place)?).map_err(|error| damaged(&self.path, place.line, &error.to_string()))
+    }
+
+    /// The answer of the exchange at a place.
+    ///
+    /// # Errors
+    /// The file was changed since it was read, or the system's error.
+    pub(super) fn answer(&self, place: Place) -> Result<RecordedAnswer, ReplayError> {
+        let answer = RecordedAnswer::of_line(&self.line(place)?);
+        answer.map_err(|error| damaged(&self.path, place.line, &error.to_string()))?.ok_or_else(|| self.changed())
+    }
+
+    /// The call at a place and its result, and whether they have placeholders of paths.
+    ///
+    /// # Errors
+    /// The file was changed since it was read, or the system's error.
+    pub(super) fn tool(&self, place: Place) -> Result<(ToolExchange, bool), ReplayError> {
+        let line = self.line(place)?;
+        match IndexedRecord::of_line(&line) {
+            Ok(IndexedRecord::Other(Record::Tool(exchange))) => Ok((exchange, workspace::has_placeholder(&line))),
+            Ok(_) => Err(self.changed()),
+            Err(error) => Err(damaged(&self.path, place.line, &error.to_string())),
+        }
+    }
+
+    /// The line of a record, whole.
+    fn line(&self, place: Place) -> Result<Vec<u8>, ReplayError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = Vec::new();
-        file.seek(SeekFrom::Start(place.offset))
-            .and_then(|_| (&mut *file).take(MAX_LINE).read_until(b'\n', &mut line))
-            .map_err(ReplayError::io("read", &self.path))?;
-        Record::of_line(&line).map_err(|error| damaged(&self.path, place.line, &error.to_string()))
+        let line = file.line(place.offset).map_err(ReplayError::io("read", &self.path))?;
+        if !Unabridger::is_abridged(&line) {
+            return Ok(line);
+        }
+        let whole = file.whole(&line, &self.beginnings);
+        whole.map_err(|error| unreadable(error, &self.path, place))
     }
 
     /// The path and body of a request. Reads the file again up to there.
@@ -194,9 +275,9 @@ impl Cassette {
         let (_, mut lines) = Lines::open(&self.path)?;
         let mut bodies = Bodies::default();
         while let Some((place, record)) = lines.record()? {
-            let Record::Exchange(exchange) = record else { continue };
-            let request_path = exchange.request.path.clone();
-            let (body, _) = bodies.follow(exchange, &self.path, place)?;
+            let IndexedRecord::Request(number, request) = record else { continue };
+            let request_path = request.path.clone();
+            let (body, _) = bodies.follow(number, request, &self.path, place)?;
             if place.line == wanted.line {
                 let body = body.to_value().map_err(|_| misfit(&self.path, place))?;
                 return Ok((request_path, body));
@@ -213,7 +294,8 @@ impl Cassette {
 
 /// The digest of a call, by its id, tool and arguments.
 pub(super) fn digest_of(call: &ToolCall) -> Digest {
-    Digest::of_value(&shown(call))
+    let args = call.args.iter().map(|(name, value)| (name.as_str(), Digest::of_value(value)));
+    Digest::of_object(args).at(&call.tool_name).at(&call.id)
 }
 
 /// The parts of a call by which it is found.
@@ -223,6 +305,14 @@ pub(super) fn shown(call: &ToolCall) -> Value {
 
 fn damaged(path: &Path, line: u64, what: &str) -> ReplayError {
     ReplayError::Damaged { path: path.to_owned(), line, what: what.to_owned() }
+}
+
+fn unreadable(error: Unreadable<io::Error>, path: &Path, place: Place) -> ReplayError {
+    match error {
+        Unreadable::NoJson(error) => damaged(path, place.line, &error.to_string()),
+        Unreadable::NoSuchLine(line) => damaged(path, place.line, &format!("it is not like line {line}")),
+        Unreadable::Other(error) => ReplayError::io("read", path)(error),
+    }
 }
 
 fn misfit(path: &Path, place: Place) -> ReplayError {
@@ -238,13 +328,19 @@ struct Bodies {
 
 impl Bodies {
     /// Reads a request. Returns its body, and the digest of it and its path.
-    fn follow(&mut self, exchange: Exchange, path: &Path, place: Place) -> Result<(&KeptBody, Digest), ReplayError> {
+    fn follow(
+        &mut self,
+        number: Option<u64>,
+        request: RecordedRequest,
+        path: &Path,
+        place: Place,
+    ) -> Result<(&KeptBody, Digest), ReplayError> {
         self.exchanges = self.exchanges.saturating_add(1);
-        if let Some(number) = exchange.number.filter(|number| *number != self.exchanges) {
+        if let Some(number) = number.filter(|number| *number != self.exchanges) {
             let what = format!("it is exchange {number}, where exchange {} is due", self.exchanges);
             return Err(damaged(path, place.line, &what));
         }
-        let RecordedRequest { path: request_path, conversation, from, body, changes } = exchange.request;
+        let RecordedRequest { path: request_path, conversation, from, body, changes } = request;
         let body = match (body, changes) {
             // Nothing refers to a body without a conversation: its lists are not needed one by one.
             (Some(body), None) if conversation.is_none() => KeptBody::Other(body),
@@ -272,6 +368,10 @@ struct Lines {
     line: Vec<u8>,
     /// The place of the next line.
     next: Place,
+    /// The beginnings of the lines before it, in bytes.
+    beginnings: Vec<u64>,
+    /// The same file, for the lines that others are written by.
+    others: OpenFile,
 }
 
 impl Lines {
@@ -284,7 +384,8 @@ impl Lines {
         }
         let reader = BufReader::new(File::open(path).map_err(ReplayError::io("read", path))?);
         let next = Place { offset: 0, line: 1 };
-        let mut lines = Self { path: path.to_owned(), reader, line: Vec::new(), next };
+        let (line, beginnings, others) = (Vec::new(), Vec::new(), OpenFile::open(path)?);
+        let mut lines = Self { path: path.to_owned(), reader, line, next, beginnings, others };
         lines.read(MAX_HEADER)?;
         let header = CassetteHeader::of_line(&lines.line, path)?;
         Ok((header, lines))
@@ -296,9 +397,18 @@ impl Lines {
     }
 
     /// The next record, unless the file ends, or is torn.
-    fn record(&mut self) -> Result<Option<(Place, Record)>, ReplayError> {
+    fn record(&mut self) -> Result<Option<(Place, IndexedRecord)>, ReplayError> {
         let place = self.read(MAX_LINE)?;
-        match Record::of_line(&self.line) {
+        let read = if Unabridger::is_abridged(&self.line) {
+            match self.others.whole(&self.line, &self.beginnings) {
+                Ok(whole) => IndexedRecord::of_line(&whole),
+                Err(Unreadable::NoJson(error)) => Err(error),
+                Err(error) => return Err(unreadable(error, &self.path, place)),
+            }
+        } else {
+            IndexedRecord::of_line(&self.line)
+        };
+        match read {
             Ok(record) => Ok(Some((place, record))),
             // Whole lines end in a newline, so that what has none is empty or torn.
             Err(_) if self.line.last() != Some(&b'\n') && self.line.len() < bytes(MAX_LINE) => Ok(None),
@@ -312,6 +422,7 @@ impl Lines {
         let read = read.map_err(ReplayError::io("read", &self.path))?;
         let offset = self.next.offset.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
         let following = Place { offset, line: self.next.line.saturating_add(1) };
+        self.beginnings.push(self.next.offset);
         Ok(std::mem::replace(&mut self.next, following))
     }
 }

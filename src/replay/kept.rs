@@ -27,6 +27,7 @@ pub(super) enum KeptField {
 #[derive(Clone)]
 pub(super) struct KeptItem {
     text: Arc<str>,
+    digest: Digest,
     /// The digest of the list up to this item.
     list: Digest,
 }
@@ -135,8 +136,8 @@ fn digest_of(items: &[KeptItem]) -> Digest {
 }
 
 fn push(list: &mut Vec<KeptItem>, item: &Value) {
-    let digest = digest_of(list).and(Digest::of_value(item));
-    list.push(KeptItem { text: item.to_string().into(), list: digest });
+    let digest = Digest::of_value(item);
+    list.push(KeptItem { text: item.to_string().into(), digest, list: digest_of(list).and(digest) });
 }
 
 fn change_list(list: &mut Vec<KeptItem>, keep: usize, items: Vec<ValueChange>) -> Result<(), Misfit> {
@@ -145,8 +146,13 @@ fn change_list(list: &mut Vec<KeptItem>, keep: usize, items: Vec<ValueChange>) -
     }
     let mut earlier = list.split_off(keep).into_iter();
     for change in items {
-        let earlier = earlier.next().map(|item| item.to_value()).transpose()?;
-        push(list, &change.apply(earlier)?.ok_or(Misfit)?);
+        match earlier.next() {
+            Some(item) if change.is_none() => list.push(KeptItem { list: digest_of(list).and(item.digest), ..item }),
+            earlier => {
+                let earlier = earlier.map(|item| item.to_value()).transpose()?;
+                push(list, &change.apply(earlier)?.ok_or(Misfit)?);
+            }
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! A cassette is JSON Lines: a [`CassetteHeader`], then one record a line, written as it happens.
 //!
 //! ```text
-//! {"format":"perstack-cassette","version":4,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
+//! {"format":"perstack-cassette","version":5,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
 //! {"record":"start","jobId":"…","runId":"…","expert":"librarian","query":"…","options":{"experts":{…},…}}
 //! {"record":"offer","expert":"librarian","tools":[…]}
 //! {"record":"exchange","number":1,"request":{"path":"/v1/messages","conversation":1,"body":{…}},"response":{…}}
@@ -30,6 +30,9 @@
 //! `["/delta/text",{…},["An"," owl"]]` is a run of events that differ in this string alone. Other text is a `body`, other
 //! bytes are a `bodyBase64`.
 //!
+//! A line that has the shape of an earlier one may have what differs alone (`abridge`): `like`, the number of that line, and
+//! `with`, the other values.
+//!
 //! A record `change` has the tools of a Run's servers that changed theirs behind so many of its requests.
 //!
 //! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]); those of a
@@ -41,6 +44,7 @@
 //!
 //! Vendors' bodies are not interpreted: a request equals a recorded one when its path and its JSON are the same.
 
+mod abridge;
 mod cassette;
 mod change;
 mod clock;

@@ -69,10 +69,27 @@ pub(super) enum Difference {
     /// A list with the same first items.
     List {
         keep: usize,
-        /// The earlier items behind those; `None` where one is not what it was when it was written.
-        earlier: Vec<Option<Value>>,
-        items: Vec<Value>,
+        items: Vec<ItemDifference>,
     },
+}
+
+/// The difference of an item from the one at its place in an earlier list.
+pub(super) enum ItemDifference {
+    Same,
+    /// `earlier`: what was there; `None` where nothing was, or where it is not what it was when it was written.
+    Other {
+        earlier: Option<Value>,
+        now: Value,
+    },
+}
+
+/// The use that is made of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OutlineUse {
+    /// Its digest, and its differences from an earlier one.
+    Differences,
+    /// Its digest alone: of the differences there may be less than all.
+    Digest,
 }
 
 impl Difference {
@@ -81,11 +98,11 @@ impl Difference {
         match self {
             Self::Gone => ValueChange::gone(),
             Self::Value(value) => ValueChange::to(value),
-            Self::List { keep, earlier, items } => {
-                let mut earlier = earlier.into_iter();
-                let changes = items.into_iter().map(|item| match earlier.next().flatten() {
-                    Some(earlier) => ValueChange::between(&earlier, &item),
-                    None => ValueChange::to(item),
+            Self::List { keep, items } => {
+                let changes = items.into_iter().map(|item| match item {
+                    ItemDifference::Same => ValueChange::default(),
+                    ItemDifference::Other { earlier: Some(earlier), now } => ValueChange::between(&earlier, &now),
+                    ItemDifference::Other { earlier: None, now } => ValueChange::to(now),
                 });
                 ValueChange::list(keep, changes.collect())
             }
@@ -96,15 +113,16 @@ impl Difference {
 impl Outline {
     /// The outline of a body, and its value.
     pub fn new(body: RequestBody, clean: Clean<'_>) -> (Self, Value) {
-        let Some((fields, differences)) = read(&RequestBody::default(), Vec::new(), &body, clean) else {
+        let read = read((&RequestBody::default(), Vec::new()), &body, clean, OutlineUse::Differences);
+        let Some((fields, differences)) = read else {
             let value = clean(value_of(&body));
             let digest = Digest::of_body(&value);
             return (Self { body, fields: None, digest }, value);
         };
         let fields_of_value = differences.into_iter().filter_map(|(key, difference)| match difference {
-            Difference::Gone => None,
             Difference::Value(value) => Some((key, value)),
-            Difference::List { items, .. } => Some((key, Value::Array(items))),
+            // There is no earlier list.
+            Difference::Gone | Difference::List { .. } => None,
         });
         let value = Value::Object(fields_of_value.collect::<Map<_, _>>());
         (Self { body, digest: digest_of_fields(&fields), fields: Some(fields) }, value)
@@ -112,10 +130,10 @@ impl Outline {
 
     /// Makes this the outline of a later body. Returns the differences from the earlier one; `None`, and nothing is
     /// changed, when they cannot be described.
-    pub fn advance(&mut self, body: &RequestBody, clean: Clean<'_>) -> Option<Differences> {
+    pub fn advance(&mut self, body: &RequestBody, clean: Clean<'_>, wanted: OutlineUse) -> Option<Differences> {
         let earlier = self.fields.take()?;
         // Reading takes the items of the earlier lists over: a copy would cost as much as all of them.
-        let Some((fields, differences)) = read(&self.body, earlier, body, clean) else {
+        let Some((fields, differences)) = read((&self.body, earlier), body, clean, wanted) else {
             *self = Self::new(self.body.clone(), clean).0;
             return None;
         };
@@ -152,10 +170,10 @@ fn digest_of_fields(fields: &[Field]) -> Digest {
 
 /// The fields of a body, and their differences from those of an earlier one. `None` when it is no object.
 fn read(
-    earlier: &RequestBody,
-    mut before: Vec<Field>,
+    (earlier, mut before): (&RequestBody, Vec<Field>),
     body: &RequestBody,
     clean: Clean<'_>,
+    wanted: OutlineUse,
 ) -> Option<(Vec<Field>, Differences)> {
     let mut scan = Scan::new(body.pieces(), 0);
     let (mut fields, mut differences): (Vec<Field>, Differences) = (Vec::new(), Vec::new());
@@ -164,7 +182,7 @@ fn read(
         let key = key(&mut scan).filter(|key| fields.iter().all(|field| field.key != *key))?;
         let place = before.iter().position(|field| field.key == key);
         let before = place.map(|place| before.remove(place));
-        let (field, difference) = read_field(key, earlier, before, &mut scan, clean)?;
+        let (field, difference) = read_field(key, (earlier, before), &mut scan, clean, wanted)?;
         differences.extend(difference.map(|difference| (field.key.clone(), difference)));
         fields.push(field);
         is_open = scan.take(b',');
@@ -189,10 +207,10 @@ fn key(scan: &mut Scan<'_>) -> Option<String> {
 
 fn read_field(
     key: String,
-    earlier: &RequestBody,
-    before: Option<Field>,
+    (earlier, before): (&RequestBody, Option<Field>),
     scan: &mut Scan<'_>,
     clean: Clean<'_>,
+    wanted: OutlineUse,
 ) -> Option<(Field, Option<Difference>)> {
     let start = scan.at();
     let mut before_list = None;
@@ -201,7 +219,7 @@ fn read_field(
     if let Some(field) = before {
         let mut ahead = scan.clone();
         let same = ahead.pass_same(&mut Scan::new(earlier.pieces(), field.start), field.len);
-        let is_end = matches!(ahead.peek(), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+        let is_end = is_end(&ahead);
         if same == field.len && is_end {
             *scan = ahead;
             return Some((Field { start, ..field }, None));
@@ -222,17 +240,23 @@ fn read_field(
     }
     let Some((before_start, mut list)) = before_list else {
         let mut list = Vec::new();
-        let items = read_items(&mut list, scan, clean)?;
+        let nothing = EarlierItems { items: [].iter(), scan: Scan::new(&[], 0), start: 0 };
+        let items = read_items(&mut list, nothing, scan, clean, wanted)?;
+        let items = items.into_iter().filter_map(|item| match item {
+            ItemDifference::Other { now, .. } => Some(now),
+            ItemDifference::Same => None,
+        });
+        let items = items.collect();
         let field = Field { key, start, len: scan.at().checked_sub(start)?, content: Content::List(list) };
         return Some((field, Some(Difference::Value(Value::Array(items)))));
     };
     let behind = list.split_off(keep);
     let place = before_start.saturating_add(list.last().map_or(0, |item| item.end));
-    let earlier = earlier_items(Scan::new(earlier.pieces(), place), &behind, clean);
-    let items = read_items(&mut list, scan, clean)?;
+    let earlier = EarlierItems { items: behind.iter(), scan: Scan::new(earlier.pieces(), place), start: before_start };
+    let items = read_items(&mut list, earlier, scan, clean, wanted)?;
     let field = Field { key, start, len: scan.at().checked_sub(start)?, content: Content::List(list) };
-    let is_same = earlier.is_empty() && items.is_empty();
-    Some((field, (!is_same).then_some(Difference::List { keep, earlier, items })))
+    let is_same = behind.is_empty() && items.is_empty();
+    Some((field, (!is_same).then_some(Difference::List { keep, items })))
 }
 
 fn value(scan: &mut Scan<'_>) -> Option<Value> {
@@ -241,8 +265,15 @@ fn value(scan: &mut Scan<'_>) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Reads the items of a list behind those in `list`, adds their places to it, and returns their values.
-fn read_items(list: &mut Vec<Item>, scan: &mut Scan<'_>, clean: Clean<'_>) -> Option<Vec<Value>> {
+/// Reads the items of a list behind those in `list`, adds their places to it, and returns their differences from those of
+/// the earlier list.
+fn read_items(
+    list: &mut Vec<Item>,
+    mut earlier: EarlierItems<'_>,
+    scan: &mut Scan<'_>,
+    clean: Clean<'_>,
+    wanted: OutlineUse,
+) -> Option<Vec<ItemDifference>> {
     let start = scan.at();
     scan.skip(list.last().map_or(0, |item| item.end));
     let mut items = Vec::new();
@@ -252,10 +283,16 @@ fn read_items(list: &mut Vec<Item>, scan: &mut Scan<'_>, clean: Clean<'_>) -> Op
     }
     while is_open {
         scan.space();
-        let value = clean(value(scan)?);
-        let (end, digest) = (scan.at().checked_sub(start)?, Digest::of_value(&value));
-        list.push(Item { end, digest, list: digest_of(list).and(digest) });
-        items.push(value);
+        let (digest, difference) = match earlier.next() {
+            Some(item) if item.pass_same(scan) => (item.digest, ItemDifference::Same),
+            item => {
+                let now = clean(value(scan)?);
+                let earlier = item.filter(|_| wanted == OutlineUse::Differences).and_then(|item| item.value(clean));
+                (Digest::of_value(&now), ItemDifference::Other { earlier, now })
+            }
+        };
+        list.push(Item { end: scan.at().checked_sub(start)?, digest, list: digest_of(list).and(digest) });
+        items.push(difference);
         is_open = scan.take(b',');
         if !is_open && !scan.take(b']') {
             return None;
@@ -264,16 +301,56 @@ fn read_items(list: &mut Vec<Item>, scan: &mut Scan<'_>, clean: Clean<'_>) -> Op
     Some(items)
 }
 
-/// The values of items behind a place in an earlier list; `None` for one whose digest is another one now, since a secret
-/// was learned that it has.
-fn earlier_items(mut scan: Scan<'_>, items: &[Item], clean: Clean<'_>) -> Vec<Option<Value>> {
-    let values = items.iter().map(|item| {
-        let is_item = scan.take(b',') || scan.take(b'[');
-        scan.space();
-        let value = value(&mut scan).map(clean).filter(|_| is_item)?;
-        (Digest::of_value(&value) == item.digest).then_some(value)
-    });
-    values.collect()
+/// The last items of an earlier list.
+struct EarlierItems<'a> {
+    items: std::slice::Iter<'a, Item>,
+    /// The place behind the item before.
+    scan: Scan<'a>,
+    /// The beginning of the list.
+    start: usize,
+}
+
+/// An item of an earlier list.
+struct EarlierItem<'a> {
+    scan: Scan<'a>,
+    len: usize,
+    digest: Digest,
+}
+
+impl<'a> EarlierItems<'a> {
+    fn next(&mut self) -> Option<EarlierItem<'a>> {
+        let item = self.items.next()?;
+        if !self.scan.take(b',') && !self.scan.take(b'[') {
+            return None;
+        }
+        self.scan.space();
+        let scan = self.scan.clone();
+        let len = self.start.saturating_add(item.end).checked_sub(scan.at())?;
+        self.scan.skip(len);
+        Some(EarlierItem { scan, len, digest: item.digest })
+    }
+}
+
+impl EarlierItem<'_> {
+    /// Passes the same text, if it is there: an item that is not read again.
+    fn pass_same(&self, scan: &mut Scan<'_>) -> bool {
+        let mut ahead = scan.clone();
+        let is_same = ahead.pass_same(&mut self.scan.clone(), self.len) == self.len && is_end(&ahead);
+        if is_same {
+            *scan = ahead;
+        }
+        is_same
+    }
+
+    /// The value; `None` if its digest is another one now, since a secret was learned that it has.
+    fn value(mut self, clean: Clean<'_>) -> Option<Value> {
+        value(&mut self.scan).map(clean).filter(|value| Digest::of_value(value) == self.digest)
+    }
+}
+
+/// Returns whether a value can have ended here.
+fn is_end(scan: &Scan<'_>) -> bool {
+    matches!(scan.peek(), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'))
 }
 
 #[cfg(test)]
@@ -315,7 +392,8 @@ mod tests {
             ),
         ] {
             let mut advanced = outline(earlier);
-            let differences = advanced.advance(&later.as_bytes().to_vec().into(), &as_it_is).unwrap();
+            let differences =
+                advanced.advance(&later.as_bytes().to_vec().into(), &as_it_is, OutlineUse::Differences).unwrap();
             let changes: Vec<_> =
                 differences.into_iter().map(|(key, difference)| (key, difference.into_change())).collect();
             assert_eq!(serde_json::to_string(&changes).unwrap(), expected);
@@ -323,7 +401,7 @@ mod tests {
             let value: Value = serde_json::from_str(later).unwrap();
             assert!(advanced.digest() == Digest::of_body(&value), "{later}");
             // And from there on.
-            advanced.advance(&earlier.as_bytes().to_vec().into(), &as_it_is).unwrap();
+            advanced.advance(&earlier.as_bytes().to_vec().into(), &as_it_is, OutlineUse::Digest).unwrap();
             assert!(advanced.digest() == outline(earlier).digest());
         }
     }
@@ -346,9 +424,12 @@ mod tests {
             assert_eq!(value, value_of(&text.as_bytes().to_vec().into()));
             assert!(other.digest() == Digest::of_body(&value));
             let mut object = outline("{\"a\":[1]}");
-            assert!(object.advance(&text.as_bytes().to_vec().into(), &as_it_is).is_none(), "{text}");
+            assert!(
+                object.advance(&text.as_bytes().to_vec().into(), &as_it_is, OutlineUse::Digest).is_none(),
+                "{text}"
+            );
             assert!(object.digest() == outline("{\"a\":[1]}").digest(), "nothing is changed");
-            assert!(object.advance(&b"{\"a\":[1,2]}".to_vec().into(), &as_it_is).is_some());
+            assert!(object.advance(&b"{\"a\":[1,2]}".to_vec().into(), &as_it_is, OutlineUse::Digest).is_some());
         }
     }
 
@@ -356,8 +437,9 @@ mod tests {
     fn an_item_with_a_secret_learned_since_is_no_basis() {
         let hidden = |value: Value| if value == json!("s") { json!("[redacted]") } else { value };
         let mut list = outline(r#"{"m":["s"]}"#);
-        let differences = list.advance(&br#"{"m":["s1"]}"#.to_vec().into(), &hidden).unwrap();
-        assert!(matches!(&differences[..], [(_, Difference::List { keep: 0, earlier, .. })] if *earlier == [None]));
+        let differences = list.advance(&br#"{"m":["s1"]}"#.to_vec().into(), &hidden, OutlineUse::Differences).unwrap();
+        let [(_, Difference::List { keep: 0, items })] = &differences[..] else { panic!("another difference") };
+        assert!(matches!(&items[..], [ItemDifference::Other { earlier: None, .. }]));
     }
 
     #[test]

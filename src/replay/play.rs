@@ -15,7 +15,7 @@ use super::cassette::{Record, RecordedAnswer, RecordedOffer, RecordedResponse, T
 use super::conversations::Conversations;
 use super::digest::Digest;
 use super::index::{Place, digest_of, shown};
-use super::outline::value_of;
+use super::outline::{OutlineUse, value_of};
 use super::record::SentRequest;
 use super::workspace::LocalPaths;
 use super::{Cassette, ReplayError, difference};
@@ -143,7 +143,8 @@ impl ReplayTransport {
         let SentRequest { path, body } = SentRequest::new(request);
         let found = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            let digest = asked.conversations.place(&body, &|value| self.hidden(value)).digest.at(&path);
+            let placed = asked.conversations.place(&body, &|value| self.hidden(value), OutlineUse::Digest);
+            let digest = placed.digest.at(&path);
             asked.unused.take(digest).ok_or_else(|| asked.unused.rest().take(MOST_COMPARED).collect::<Vec<_>>())
         };
         let index = found.map_err(|next| no_answer(&self.mismatch(&path, &body, &next)))?;
@@ -174,10 +175,8 @@ impl ReplayTransport {
     }
 
     fn exchange(&self, index: usize) -> Result<RecordedAnswer, ReplayError> {
-        match self.cassette.exchanges.get(index).map(|(place, _)| self.cassette.record(*place)).transpose()? {
-            Some(Record::Exchange(exchange)) => Ok(exchange.answer),
-            _ => Err(self.cassette.changed()),
-        }
+        let (place, _) = self.cassette.exchanges.get(index).ok_or_else(|| self.cassette.changed())?;
+        self.cassette.answer(*place)
     }
 
     fn hidden(&self, value: Value) -> Value {
@@ -364,7 +363,10 @@ impl ReplayTools {
             unused.take(digest_of(&asked)).ok_or_else(|| unused.rest().collect())
         };
         let index = found.map_err(|rest: Vec<usize>| self.mismatch(&asked, &rest))?;
-        let recorded = self.exchange(index)?;
+        let (recorded, has_placeholders) = self.exchange(index)?;
+        if !has_placeholders {
+            return Ok(recorded.result);
+        }
         self.shown(&recorded.result).map_err(|error| {
             let name = self.cassette.path.display();
             ReplayError::Mismatch(format!(
@@ -374,11 +376,9 @@ impl ReplayTools {
         })
     }
 
-    fn exchange(&self, index: usize) -> Result<ToolExchange, ReplayError> {
-        match self.cassette.tools.get(index).map(|(place, _)| self.cassette.record(*place)).transpose()? {
-            Some(Record::Tool(exchange)) => Ok(exchange),
-            _ => Err(self.cassette.changed()),
-        }
+    fn exchange(&self, index: usize) -> Result<(ToolExchange, bool), ReplayError> {
+        let (place, _) = self.cassette.tools.get(index).ok_or_else(|| self.cassette.changed())?;
+        self.cassette.tool(*place)
     }
 
     /// The difference from the unused call with the same id, or else the first of the same tool.
@@ -387,7 +387,7 @@ impl ReplayTools {
         let mut near: Option<ToolCall> = None;
         for index in unused {
             let recorded = match self.exchange(*index) {
-                Ok(recorded) => recorded.call,
+                Ok((recorded, _)) => recorded.call,
                 Err(error) => return error,
             };
             if recorded.id == asked.id {

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::abridge::Abridger;
 use super::cassette::{
     EndRecord, Exchange, MAX_HEADER, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedChange,
     RecordedOffer, RecordedRequest, RecordedResponse, RecordedStart, ToolExchange,
 };
 use super::conversations::{Conversations, Description, PlacedBody};
-use super::outline::Difference;
+use super::outline::{Difference, OutlineUse};
 use super::stops::RunStops;
 use super::workspace::LocalPaths;
 use super::{Cassette, CassetteHeader, ReplayError};
@@ -50,9 +51,29 @@ struct Tape {
     /// The latest requests that were written: a request is described in the order of the lines.
     conversations: Conversations,
     exchanges: u64,
+    /// Writes lines by earlier ones, unless the cassette is older than that.
+    abridger: Option<Abridger>,
+    /// The number of the last line.
+    last_line: u64,
     /// The first failure, until [`CassetteRecorder::finish`] returns it.
     failure: Option<ReplayError>,
     is_broken: bool,
+}
+
+impl Tape {
+    /// A tape that goes on behind so many exchanges and lines.
+    fn new(file: File, (exchanges, last_line): (u64, u64), abridges: bool) -> Self {
+        let (conversations, failure) = (Conversations::default(), None);
+        Self {
+            file,
+            conversations,
+            exchanges,
+            abridger: abridges.then(Abridger::default),
+            last_line,
+            failure,
+            is_broken: false,
+        }
+    }
 }
 
 impl CassetteRecorder {
@@ -73,7 +94,8 @@ impl CassetteRecorder {
         line.push(b'\n');
         let mut file = create_for_owner(path).map_err(ReplayError::io("create", path))?;
         file.write_all(&line).map_err(ReplayError::io(super::WRITE, path))?;
-        Ok(Self::new(path, file, 0, paths, redactor))
+        let tape = Tape::new(file, (0, 1), header.abridges);
+        Ok(Self { path: path.to_owned(), paths, redactor, tape: Mutex::new(tape) })
     }
 
     /// Goes on with `cassette`, whose latest part has an end: the continuation of its job is added behind its last whole
@@ -88,13 +110,9 @@ impl CassetteRecorder {
         file.set_len(whole)
             .and_then(|()| if has_line_end { Ok(()) } else { file.write_all(b"\n") })
             .map_err(ReplayError::io(super::WRITE, path))?;
-        Ok(Self::new(path, file, cassette.recorded_exchanges, paths, redactor))
-    }
-
-    fn new(path: &Path, file: File, exchanges: u64, paths: LocalPaths, redactor: Redactor) -> Self {
-        let (conversations, failure) = (Conversations::default(), None);
-        let tape = Mutex::new(Tape { file, conversations, exchanges, failure, is_broken: false });
-        Self { path: path.to_owned(), paths, redactor, tape }
+        let before = (cassette.recorded_exchanges, cassette.last_line().max(1));
+        let tape = Tape::new(file, before, cassette.header().abridges);
+        Ok(Self { path: path.to_owned(), paths, redactor, tape: Mutex::new(tape) })
     }
 
     /// Records the beginning of the job, or of its continuation. A failure is handled as by
@@ -153,7 +171,7 @@ impl CassetteRecorder {
             RecordedAnswer::Failure(error) => RecordedAnswer::Failure(self.cleaned_as(error)?),
         };
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
-        let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value));
+        let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value), OutlineUse::Differences);
         tape.exchanges = tape.exchanges.saturating_add(1);
         let request = described(self.clean(&request.path).unwrap_or_else(|| request.path.clone()), placed);
         let exchange = Exchange { number: Some(tape.exchanges), request, answer };
@@ -185,11 +203,16 @@ impl CassetteRecorder {
         self.append(&mut self.tape.lock().unwrap_or_else(PoisonError::into_inner), line)
     }
 
-    fn append(&self, tape: &mut Tape, mut line: Vec<u8>) -> Result<(), ReplayError> {
-        line.push(b'\n');
+    fn append(&self, tape: &mut Tape, line: Vec<u8>) -> Result<(), ReplayError> {
         if tape.is_broken {
             return Err(ReplayError::Broken { path: self.path.clone() });
         }
+        tape.last_line = tape.last_line.saturating_add(1);
+        let mut line = match &mut tape.abridger {
+            Some(abridger) => abridger.line(tape.last_line, line),
+            None => line,
+        };
+        line.push(b'\n');
         tape.file.write_all(&line).map_err(|source| {
             tape.is_broken = true;
             ReplayError::io(super::WRITE, &self.path)(source)
@@ -396,6 +419,7 @@ mod tests {
             model_is_explicit: false,
             started,
             hides_home: true,
+            abridges: true,
         };
         let paths = LocalPaths::new(Path::new("/w"), None);
         let recorder = CassetteRecorder::create(path, &header, paths, Redactor::default()).unwrap();

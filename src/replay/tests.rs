@@ -92,6 +92,7 @@ fn header() -> CassetteHeader {
         model_is_explicit: true,
         started,
         hides_home: true,
+        abridges: true,
     }
 }
 
@@ -348,11 +349,32 @@ fn a_cassette_of_the_first_version_has_no_offers() {
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     let text = studio.text();
-    assert!(text.contains("\"version\":4"), "{text}");
-    fs::write(&studio.file, text.replace("\"version\":4", "\"version\":1")).unwrap();
+    assert!(text.contains("\"version\":5"), "{text}");
+    fs::write(&studio.file, text.replace("\"version\":5", "\"version\":1")).unwrap();
     let tools = ReplayTools::new(studio.cassette(), paths("/w"));
     assert_eq!(tools.offer(&"librarian".parse().unwrap()).unwrap(), None);
     assert_eq!(tools.result(&call).unwrap(), result(&call, "one"));
+}
+
+#[test]
+fn a_cassette_is_continued_in_lines_that_its_readers_know() {
+    for (version, is_abridged) in [("4", false), ("5", true)] {
+        let studio = Studio::new();
+        let calls = ["t1", "t2", "t3"].map(|id| call(id, "a"));
+        studio.recorder().note_tool(&calls[0], &result(&calls[0], "one"));
+        fs::write(&studio.file, studio.text().replace("\"version\":5", &format!("\"version\":{version}"))).unwrap();
+        let paths = paths("/w");
+        let recorder = CassetteRecorder::going_on(&studio.cassette(), paths.clone(), Redactor::default()).unwrap();
+        recorder.note_tool(&calls[1], &result(&calls[1], "two"));
+        recorder.note_tool(&calls[2], &result(&calls[2], "three"));
+        let text = studio.text();
+        assert_eq!(text.contains(r#"{"like":3,"with":{"/call/id":"t3","#), is_abridged, "{text}");
+        assert_eq!(text.contains("\"like\""), is_abridged, "{text}");
+        let tools = ReplayTools::new(studio.cassette(), paths);
+        for (call, text) in calls.iter().zip(["one", "two", "three"]).rev() {
+            assert_eq!(tools.result(call).unwrap(), result(call, text));
+        }
+    }
 }
 
 #[test]
@@ -366,7 +388,7 @@ fn only_cassettes_and_empty_files_are_overwritten() {
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     drop(studio.recorder());
-    let expected = r#"{"format":"perstack-cassette","version":4,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
+    let expected = r#"{"format":"perstack-cassette","version":5,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
     assert_eq!(studio.text(), format!("{expected}\n"));
     assert_eq!(studio.cassette().header(), &header());
 }
@@ -381,7 +403,7 @@ fn a_cassette_is_read_up_to_a_torn_end_and_not_beyond_damage() {
     assert!(ReplayTools::new(studio.cassette(), paths("/w")).result(&call).is_ok());
     for (text, expected) in [
         (whole.replacen("\"tool\"", "\"tooth\"", 1), "line 2, is damaged: unknown variant `tooth`"),
-        (whole.replacen("\"version\":4", "\"version\":5", 1), "has version 5, this perstack reads up to 4"),
+        (whole.replacen("\"version\":5", "\"version\":6", 1), "has version 6, this perstack reads up to 5"),
         ("{}\n".to_owned(), "is no cassette"),
         (String::new(), "is no cassette"),
     ] {

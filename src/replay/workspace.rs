@@ -59,6 +59,13 @@ impl LocalPaths {
     }
 }
 
+/// Returns whether the JSON of a record may have a placeholder in a string.
+pub(super) fn has_placeholder(json: &[u8]) -> bool {
+    // As it is recorded: neither has a character that JSON escapes.
+    let json = String::from_utf8_lossy(json);
+    json.contains(WORKSPACE) || json.contains(HOME)
+}
+
 /// Returns true for a path that names a folder of one user: not for the root folder, or a relative path.
 fn is_specific(home: &str) -> bool {
     home == HOME || (Path::new(home).is_absolute() && home.len() > 1)

@@ -279,9 +279,9 @@ fn files_that_are_no_whole_recording_are_refused_or_named() {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
         ran.stderr
     };
-    let told = refused(&older.replacen("\"version\":4", "\"version\":3", 1), "does not have the experts, the query");
+    let told = refused(&older.replacen("\"version\":5", "\"version\":3", 1), "does not have the experts, the query");
     assert!(told.contains("perstack run EXPERT QUERY --replay c.cassette --replay-tools"), "{told}");
-    refused(&whole.replacen("\"version\":4", "\"version\":9", 1), "has version 9, this perstack reads up to 4");
+    refused(&whole.replacen("\"version\":5", "\"version\":9", 1), "has version 9, this perstack reads up to 5");
     refused("Owls.\n", "is no cassette");
     refused(
         &whole.replacen("\"record\":\"tool\"", "\"record\":\"toll\"", 1).replacen("\"exchange\"", "\"exchang\"", 1),

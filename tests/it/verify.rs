@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::interactive::on_terminal;
 use crate::mcp::{is_running, wait_until};
+use crate::support::cassette;
 use crate::support::signpost::Signpost;
 use crate::support::storage::{files_with, read_json};
 use crate::support::{Answer, KEY, Provider, Test, call};
@@ -317,9 +318,9 @@ fn a_replay_runs_nothing() {
     assert_eq!(kinds(&first.events(), "finishVerification"), 3);
     assert_eq!(rounds(&test), 3, "no command was run");
     // Where the recording has no end of it, the answer does not count.
-    let cassette = fs::read_to_string(test.workspace().join("owls.cassette")).unwrap();
+    let whole = cassette::whole(&fs::read_to_string(test.workspace().join("owls.cassette")).unwrap());
     let without: String =
-        cassette.lines().filter(|line| !line.contains("perstack/verify")).flat_map(|line| [line, "\n"]).collect();
+        whole.lines().filter(|line| !line.contains("perstack/verify")).flat_map(|line| [line, "\n"]).collect();
     let test = test.file("without.cassette", without);
     let words = ["run", "librarian", "q", "--replay", "without.cassette", "--storage", "fourth"];
     test.run(words).assert_code(7).assert_stderr(["no further result"]);

@@ -79,8 +79,11 @@ async fn a_line_has_what_is_new_alone() {
     recorded(&studio, 3).await;
     let text = studio.text();
     let last = text.lines().last().unwrap();
-    let expected = r#"{"record":"exchange","number":3,"request":{"path":"/v1/messages","conversation":1,"changes":{"messages":{"keep":1,"items":[{"fields":{"mark":{"gone":true}}},{"now":{"role":"user","content":[{"text":"message 2 in {workspace}/a"}],"mark":true}}]}}},"response":{"status":200,"#;
-    assert!(last.starts_with(expected), "{last}");
+    let expected = r#"{"like":3,"with":{"/number":3,"/request/changes/messages/keep":1,"/request/changes/messages/items/1/now/content/0/text":"message 2 in {workspace}/a","/response/body":"answer 2"}}"#;
+    assert_eq!(last, expected);
+    let second = text.lines().nth(2).unwrap();
+    let expected = r#"{"record":"exchange","number":2,"request":{"path":"/v1/messages","conversation":1,"changes":{"messages":{"keep":0,"items":[{"fields":{"mark":{"gone":true}}},{"now":{"role":"user","content":[{"text":"message 1 in {workspace}/a"}],"mark":true}}]}}},"response":{"status":200,"#;
+    assert!(second.starts_with(expected), "{second}");
 }
 
 #[tokio::test]
@@ -140,7 +143,7 @@ async fn a_line_that_is_missing_or_does_not_fit_is_named() {
     let second = "line 3, is damaged: its changes do not fit the request before it";
     for (text, expected) in [
         (without(1), "line 2, is damaged: it is exchange 2, where exchange 1 is due"),
-        (without(2), "line 3, is damaged: it is exchange 3, where exchange 2 is due"),
+        (without(2), "line 3, is damaged: it is not like line 3"),
         (whole.replacen("\"keep\":0", "\"keep\":9", 1), second),
         (whole.replacen("\"conversation\":1,\"changes\"", "\"conversation\":2,\"changes\"", 1), second),
         (whole.replacen("\"keep\":0", "\"kept\":0", 1), "line 3, is damaged: unknown field `kept`"),

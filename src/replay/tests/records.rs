@@ -2,7 +2,12 @@
 
 use serde_json::json;
 
-use crate::replay::cassette::Record;
+use crate::replay::cassette::{IndexedRecord, Record, RecordedAnswer};
+
+/// A line as it is read for an index, and for an answer.
+fn read(line: &[u8]) -> serde_json::Result<(IndexedRecord, Option<RecordedAnswer>)> {
+    Ok((IndexedRecord::of_line(line)?, RecordedAnswer::of_line(line)?))
+}
 
 #[test]
 fn a_record_is_the_same_wherever_its_kind_is_named() {
@@ -22,12 +27,14 @@ fn a_record_is_the_same_wherever_its_kind_is_named() {
     ] {
         let rest = rest.to_string();
         let rest = rest.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
-        let first = Record::of_line(format!("{{\"record\":\"{kind}\",{rest}}}\n").as_bytes()).unwrap();
-        let last = Record::of_line(format!("{{{rest},\"record\":\"{kind}\"}}").as_bytes()).unwrap();
-        assert_eq!(first, last);
-        let written = serde_json::to_vec(&first).unwrap();
+        let first = format!("{{\"record\":\"{kind}\",{rest}}}\n").into_bytes();
+        let last = format!("{{{rest},\"record\":\"{kind}\"}}").into_bytes();
+        assert_eq!(read(&first).unwrap(), read(&last).unwrap());
+        let record: Record = serde_json::from_slice(&last).unwrap();
+        let written = serde_json::to_vec(&record).unwrap();
         assert!(written.starts_with(format!("{{\"record\":\"{kind}\",").as_bytes()), "as it is looked for");
-        assert_eq!(Record::of_line(&written).unwrap(), first);
+        assert_eq!(read(&written).unwrap(), read(&first).unwrap());
+        assert_eq!(serde_json::from_slice::<Record>(&written).unwrap(), record);
     }
 }
 
@@ -35,7 +42,7 @@ fn a_record_is_the_same_wherever_its_kind_is_named() {
 fn an_exchange_has_one_answer_with_one_body() {
     let line = |answer: &str| {
         let line = format!(r#"{{"record":"exchange","request":{{"path":"/","body":1}}{answer}}}"#);
-        Record::of_line(line.as_bytes()).unwrap_err().to_string()
+        read(line.as_bytes()).unwrap_err().to_string()
     };
     assert!(line("").contains("a response or a failure"));
     for body in ["", r#","body":"a","bodyBase64":"""#] {

@@ -101,6 +101,7 @@ impl JobBackends {
                     model_is_explicit: settings.model.is_none() || settings.model_is_explicit,
                     started: SystemClock.stamp(),
                     hides_home: true,
+                    abridges: true,
                 };
                 let paths = local_paths(options, &header);
                 let earlier = continued.map(|job| recording_of(job, path, options)).transpose()?.flatten();

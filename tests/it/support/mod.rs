@@ -4,6 +4,7 @@
 //! It knows no subject; those are the modules beside it.
 
 pub mod answer;
+pub mod cassette;
 pub mod contracts;
 pub mod conversation;
 pub mod crash;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::cassette;
 use crate::support::log::chained;
 use crate::support::process::Ran;
 use crate::support::storage::read_json;
@@ -272,10 +273,10 @@ fn a_cassette_from_elsewhere_has_no_effects_in_a_trusted_folder() {
 fn an_older_cassette_starts_no_server_where_the_folder_is_not_trusted() {
     attack("a cassette without the tools of servers, so that they are started");
     let test = recorded("c.cassette");
-    let cassette = test.workspace().join("c.cassette");
-    let whole = fs::read_to_string(&cassette).unwrap();
+    let file = test.workspace().join("c.cassette");
+    let whole = cassette::whole(&fs::read_to_string(&file).unwrap());
     let older: Vec<&str> = whole.lines().filter(|line| !line.contains("\"offer\"")).collect();
-    fs::write(&cassette, older.join("\n") + "\n").unwrap();
+    fs::write(&file, older.join("\n") + "\n").unwrap();
     for (storage, option) in [("one", NONE), ("two", "--replay-tools")] {
         let arguments = ["run", "librarian", "q", "--replay", "c.cassette", "--storage", storage, option];
         let ran = test.run(arguments).assert_code(1);
