@@ -2,14 +2,14 @@
 //! fact or checkpoint is written; the durable write of one file is left to `atomic` and `log`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::lock::StoreLock;
 use super::log::LogFlush;
 use super::remote::{LeaseWatch, RemoteJob, RemoteStorage};
-use super::unsynced::Unsynced;
+use super::unsynced::{SharedUnsynced, Unsynced};
 use super::{
     Chain, CheckpointEntry, Layout, LogPosition, LogWriter, Store, StoreError, StoredCheckpoint, atomic, seal, snapshot,
 };
@@ -26,7 +26,7 @@ pub struct JobStore {
     layout: Layout,
     id: JobId,
     held: Arc<HeldJob>,
-    unsynced: Arc<Mutex<Unsynced>>,
+    unsynced: SharedUnsynced,
 }
 
 /// The hold on a job that keeps others from it.
@@ -74,7 +74,7 @@ impl JobStore {
             unsynced.add_folder_around(parent);
         }
         let held = Arc::new(HeldJob { remote, _lock: lock });
-        Ok(Self { layout, id: job.clone(), held, unsynced: Arc::new(Mutex::new(unsynced)) })
+        Ok(Self { layout, id: job.clone(), held, unsynced: SharedUnsynced::new(unsynced) })
     }
 
     /// The job in the object store, if it is in one.
@@ -114,7 +114,7 @@ impl JobStore {
     fn begin_file<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), StoreError> {
         let bytes = seal::sealed(path, value)?;
         let file = atomic::write_unsynced(path, &bytes)?;
-        lock(&self.unsynced).add_file(file, path);
+        self.unsynced.note(|unsynced| unsynced.add_file(file, path));
         if let Some(remote) = self.remote() {
             remote.note(path, bytes);
         }
@@ -198,15 +198,16 @@ impl JobStore {
     }
 
     fn run_store(&self, run: &RunId, log: LogWriter) -> RunStore {
-        let mut unsynced = lock(&self.unsynced);
-        unsynced.add_folder(&self.layout.run(&self.id, run));
-        unsynced.add_folder(&self.layout.runs(&self.id));
+        self.unsynced.note(|unsynced| {
+            unsynced.add_folder(&self.layout.run(&self.id, run));
+            unsynced.add_folder(&self.layout.runs(&self.id));
+        });
         RunStore {
             layout: self.layout.clone(),
             job: self.id.clone(),
             run: run.clone(),
             log,
-            unsynced: Arc::clone(&self.unsynced),
+            unsynced: self.unsynced.clone(),
             held: Arc::clone(&self.held),
         }
     }
@@ -226,7 +227,7 @@ pub struct RunStore {
     job: JobId,
     run: RunId,
     log: LogWriter,
-    unsynced: Arc<Mutex<Unsynced>>,
+    unsynced: SharedUnsynced,
     /// Held, so that the job stays locked as long as one of its Runs can write.
     held: Arc<HeldJob>,
 }
@@ -234,7 +235,7 @@ pub struct RunStore {
 /// A wait for the disk, made ready by a Run and performed by any thread.
 pub struct Flush {
     log: LogFlush,
-    unsynced: Arc<Mutex<Unsynced>>,
+    unsynced: SharedUnsynced,
     /// A checkpoint to be written behind it.
     checkpoint: Option<(PathBuf, Vec<u8>)>,
     /// The job in the object store, which all of it is handed over to then.
@@ -242,13 +243,13 @@ pub struct Flush {
 }
 
 impl Flush {
-    /// Waits until all is durable. Other Runs of the job wait for what they have in common with this one: the files and
-    /// folders that the job began with.
+    /// Waits until all is durable. What Runs of the job have in common, the files and folders that it and they began with,
+    /// is synced once for all that wait for it.
     ///
     /// # Errors
     /// The system's error; after one of the log, further facts are refused.
     pub fn perform(self) -> Result<(), StoreError> {
-        lock(&self.unsynced).sync()?;
+        self.unsynced.sync()?;
         self.log.flush()?;
         if let Some((path, bytes)) = &self.checkpoint {
             atomic::write(path, bytes)?;
@@ -287,7 +288,7 @@ impl RunStore {
     pub fn flush(&self) -> Flush {
         Flush {
             log: self.log.flush_point(),
-            unsynced: Arc::clone(&self.unsynced),
+            unsynced: self.unsynced.clone(),
             checkpoint: None,
             remote: self.held.remote.clone(),
         }
@@ -373,9 +374,4 @@ fn create_storage(root: &Path, unsynced: &mut Unsynced) -> Result<(), StoreError
     atomic::create_folder(root)?;
     missing.iter().filter_map(|folder| folder.parent()).for_each(|parent| unsynced.add_folder(parent));
     Ok(())
-}
-
-fn lock(unsynced: &Mutex<Unsynced>) -> MutexGuard<'_, Unsynced> {
-    // Behind a panic it is as it was: each entry leaves it once it is synced.
-    unsynced.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
 //! [`Unsynced`]: the files and folders of a job whose data or names are not durable yet. `job` notes them as it writes;
-//! the first flush that follows syncs them.
+//! the first flush that follows syncs them. Runs that are at work at the same time share one ([`SharedUnsynced`]).
 //!
 //! A job and its Runs begin with files on which nothing depends until something is stored behind them: as long as no
 //! answer is on disk, a power cut may take them, and the job has not begun. So they share the flush of the first answer
@@ -9,8 +9,49 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{StoreError, atomic};
+
+/// The files and folders of a job that all its Runs share. One sync serves all that wait for it, and a Run that begins
+/// meanwhile does not wait.
+#[derive(Clone)]
+pub struct SharedUnsynced(Arc<Shared>);
+
+struct Shared {
+    /// Since the sync that is under way began, or that was last.
+    noted: Mutex<Unsynced>,
+    /// Of the sync that is under way, which holds it.
+    syncing: Mutex<Unsynced>,
+}
+
+impl SharedUnsynced {
+    /// These are not durable.
+    pub fn new(unsynced: Unsynced) -> Self {
+        Self(Arc::new(Shared { noted: Mutex::new(unsynced), syncing: Mutex::default() }))
+    }
+
+    /// Notes what is not durable either.
+    pub fn note(&self, note: impl FnOnce(&mut Unsynced)) {
+        note(&mut lock(&self.0.noted));
+    }
+
+    /// Waits until all that was noted before is durable.
+    ///
+    /// # Errors
+    /// As [`Unsynced::sync`].
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut syncing = lock(&self.0.syncing);
+        let noted = std::mem::take(&mut *lock(&self.0.noted));
+        syncing.take_in(noted);
+        syncing.sync()
+    }
+}
+
+fn lock(unsynced: &Mutex<Unsynced>) -> MutexGuard<'_, Unsynced> {
+    // Behind a panic it is as it was: each entry leaves it once it is synced.
+    unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The files and folders that are not durable.
 #[derive(Default)]
@@ -38,6 +79,12 @@ impl Unsynced {
     /// The names in `folder`, if this process may read it.
     pub fn add_folder_around(&mut self, folder: &Path) {
         self.around = Some(folder.to_owned());
+    }
+
+    fn take_in(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.folders.extend(other.folders);
+        self.around = other.around.or(self.around.take());
     }
 
     /// Waits until all of it is durable.
@@ -79,8 +126,30 @@ fn copy_of(error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::mpsc::channel;
+    use std::thread;
 
     use super::*;
+
+    #[test]
+    fn a_sync_that_is_under_way_serves_all_and_keeps_nobody_from_noting() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let shared = SharedUnsynced::new(Unsynced::default());
+        // As one that is under way holds it.
+        let syncing = shared.0.syncing.lock().unwrap();
+        shared.note(|unsynced| unsynced.add_folder(&gone));
+        let (sender, synced) = channel();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let (shared, sender) = (&shared, sender.clone());
+                scope.spawn(move || sender.send(shared.sync().map_err(|error| error.is_not_found())).unwrap());
+            }
+            assert!(synced.try_recv().is_err(), "what was noted is not durable yet");
+            drop(syncing);
+        });
+        assert_eq!(synced.try_iter().collect::<Vec<_>>(), [Err(true), Err(true)], "each knows of the failure");
+    }
 
     #[test]
     fn after_a_failed_sync_nothing_counts_as_durable() {
