@@ -14,6 +14,7 @@ pub mod instruction_change;
 pub mod prepare;
 pub mod recorder;
 pub mod requests;
+pub mod reservation;
 pub mod start;
 pub mod stopped;
 pub mod summary;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use crate::budget::{Charge, Reached, Reservation};
+use crate::budget::Charge;
 use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::generation::{
     Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
 };
-use crate::machine::{Input, PromptBounds, ReservationOutcome, ReservationRequest, RunMachine};
+use crate::machine::{Input, PromptBounds, RunMachine};
 use crate::model_name::ModelName;
 use crate::provider::{EncodedConversation, retry};
 use crate::runtime::error::RunError;
@@ -24,6 +24,7 @@ use crate::runtime::job::models::RunModel;
 use crate::runtime::run::context::{RunContext, native_tools};
 use crate::runtime::run::events::OpenText;
 use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::reservation::reserve;
 use crate::runtime::run::summary::{self, SummaryPlan};
 use crate::runtime::run::window::{self, AnswerLimits, ModelLimits, PromptSize, WindowGauge};
 use crate::runtime::tools::open::server_tools;
@@ -163,7 +164,7 @@ impl<'a> ModelRequests<'a> {
         let (tools, found) = skills.offered();
         let most = self.limits(machine).answer_bound;
         let mut bounds = std::mem::take(&mut self.bounds);
-        let reserved = self.reserve(machine, || machine.prompt_bound(&mut bounds, tools), most).await;
+        let reserved = reserve(self.context, machine, || machine.prompt_bound(&mut bounds, tools), most).await;
         self.bounds = bounds;
         if let Some(fact) = reserved? {
             return Ok(fact);
@@ -250,7 +251,7 @@ impl<'a> ModelRequests<'a> {
         };
         let limits = self.limits(machine);
         let limit = SummaryPlan::answer_limit(limits.reasoning);
-        let reserved = self.reserve(machine, || plan.prompt_bound(), limits.answer_bound.min(limit)).await?;
+        let reserved = reserve(self.context, machine, || plan.prompt_bound(), limits.answer_bound.min(limit)).await?;
         if let Some(fact) = reserved {
             return Ok(fact);
         }
@@ -294,75 +295,6 @@ impl<'a> ModelRequests<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Sets aside what the next request may take, where there is an account and this was not done yet: on the job's, then
-    /// on the one that it shares, whose holders never wait. `None`: the request may be sent. `prompt` counts the most
-    /// tokens that it can have; `most` are those of its answer.
-    ///
-    /// # Errors
-    /// The shared account cannot be read or written.
-    async fn reserve(
-        &self,
-        machine: &RunMachine,
-        prompt: impl FnOnce() -> u64,
-        most: u64,
-    ) -> Result<Option<Fact>, RunError> {
-        let context = self.context;
-        let (budget, shared) = (&context.job.budget, &context.job.shared);
-        if machine.reserved().is_some() {
-            return Ok(None);
-        }
-        if budget.is_none() && shared.is_none() {
-            if context.job.is_spared_budget() {
-                // The recording has a fact here, whose stamp is passed over: ids are made of those behind it.
-                context.emitter.clock.stamp();
-            }
-            return Ok(None);
-        }
-        let mut request = ReservationRequest {
-            steps: machine.uncounted_steps(),
-            prompt_tokens: prompt(),
-            max_output_tokens: most,
-            price: machine.parameters().price,
-        };
-        let mut reserved = None;
-        if let Some(budget) = budget {
-            let run = &machine.head().run_id;
-            let outcome = tokio::select! {
-                biased;
-                () = context.job.stop.fired() => None,
-                outcome = budget.reserve(run, request.clone()) => outcome,
-            };
-            match outcome {
-                Some(ReservationOutcome::Granted(granted)) => reserved = granted,
-                Some(ReservationOutcome::Refused(reached)) => return Ok(Some(self.refused(reached))),
-                None => {
-                    budget.withdraw(run).await;
-                    return Ok(Some(context.stopped()));
-                }
-            }
-        }
-        if let Some(shared) = shared {
-            if let Some(reserved) = &reserved {
-                request.max_output_tokens = reserved.output_tokens;
-            }
-            let of_job = reserved.and_then(|reserved| reserved.clamped_by);
-            let run = &machine.head().run_id;
-            match shared.reserve(context.job.job_id(), run, &request, &context.job.stop).await? {
-                Some(ReservationOutcome::Granted(granted)) => {
-                    reserved = granted
-                        .map(|granted| Reservation { clamped_by: granted.clamped_by.clone().or(of_job), ..granted });
-                }
-                Some(ReservationOutcome::Refused(reached)) => return Ok(Some(self.refused(reached))),
-                None => return Ok(Some(context.stopped())),
-            }
-        }
-        Ok(reserved.map(|reservation| context.fact(FactBody::Reserved { reservation })))
-    }
-
-    fn refused(&self, reached: Reached) -> Fact {
-        self.context.fact(FactBody::BudgetReached { reached })
     }
 
     /// Asks once, and writes the owed checkpoint meanwhile. `None` when the Run is to stop. The provider's warnings are
