@@ -41,8 +41,8 @@ pub mod vendor;
 pub mod wire;
 
 pub use crate::proxy::ProxySettings;
-#[cfg(feature = "aws")]
-pub use auth::AwsKeys;
+#[cfg(all(feature = "aws", feature = "s3"))]
+pub(crate) use auth::AwsKeys;
 pub use builder::Provider;
 pub use conversation::EncodedConversation;
 pub use native::NativeSupport;

@@ -27,7 +27,7 @@ pub(super) mod google;
 #[cfg(test)]
 pub(super) mod server;
 
-#[cfg(feature = "aws")]
+#[cfg(all(feature = "aws", feature = "s3"))]
 pub use aws::AwsKeys;
 pub use error::AuthError;
 
