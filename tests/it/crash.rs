@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::support::crash::{Chance, Story, assert_consistent, effects, effects_of, facts, has_completed};
 use crate::support::process::{Ran, Running};
 use crate::support::request::Request;
-use crate::support::{Answer, Gate, Provider, Test};
+use crate::support::{Answer, Gate, Provider, Test, length};
 
 /// How many kills all tests of this file make at least, unless `PERSTACK_CRASH_KILLS` has another number.
 const KILLS: usize = 212;
@@ -184,8 +184,7 @@ fn kill_until_complete(job: &Job, provider: Provider, chance: &mut Chance, expec
 }
 
 fn assert_survives_kills(name: &str, job: &Job, provider: Provider, seed: u64) {
-    #[expect(clippy::disallowed_methods, reason = "a knob for people and nightly builds")]
-    let wanted = std::env::var("PERSTACK_CRASH_KILLS").ok().and_then(|number| number.parse().ok()).unwrap_or(KILLS);
+    let wanted = length("PERSTACK_CRASH_KILLS", KILLS);
     let expected = job.undisturbed(provider);
     let (mut chance, mut tally) = (Chance(seed), Tally::default());
     while tally.kills < wanted.div_ceil(TESTS) {

@@ -12,18 +12,16 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Job, flock, owls};
-use crate::support::Test;
 use crate::support::crash::{Chance, Story, assert_consistent, effects_of};
 use crate::support::owners::Owners;
 use crate::support::process::Running;
 use crate::support::s3::{Fate, S3};
-use crate::support::{Gate, Provider};
+use crate::support::{Gate, Provider, Test, length};
 
 /// How many kills the test of them makes at least, unless `PERSTACK_CRASH_KILLS` has another number.
 const KILLS: usize = 12;
 
-/// The variable that has a process paused at every request, where otherwise it is every [`PAUSES`]th.
-const EVERY: &str = "PERSTACK_CRASH_PAUSES";
+/// A process is paused at each so many of its requests, unless `PERSTACK_CRASH_PAUSES` has another number.
 const PAUSES: usize = 7;
 
 /// How many jobs are disturbed at the same time. They wait for leases more than they compute.
@@ -37,12 +35,6 @@ const PUTS: u64 = 24;
 
 /// How often something is looked for.
 const GLANCE: Duration = Duration::from_millis(1);
-
-/// A number that a person gives.
-#[expect(clippy::disallowed_methods, reason = "a knob for people and long series")]
-fn given(name: &str) -> Option<usize> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// A job in an object store, and as many machines as are needed.
 struct Place {
@@ -228,8 +220,8 @@ fn kill_until_complete(job: &'static Job, chance: &mut Chance, expected: &[Story
 }
 
 #[test]
-fn killed_at_any_request_another_machine_completes_it_by_the_store_alone() {
-    let wanted = given("PERSTACK_CRASH_KILLS").unwrap_or(KILLS);
+fn killed_at_any_put_another_machine_completes_it_by_the_store_alone() {
+    let wanted = length("PERSTACK_CRASH_KILLS", KILLS);
     let kills = AtomicUsize::new(0);
     let expected = [&owls::JOB, &flock::JOB].map(|job| (job, job.undisturbed(Provider::Anthropic)));
     let tallies = side_by_side(0..SIDE_BY_SIDE as u64, |seed| {
@@ -311,7 +303,7 @@ fn pause_at(job: &'static Job, expected: &[Story], number: usize, is_done: bool,
 
 #[test]
 fn paused_at_any_request_and_woken_beside_its_successor_it_records_nothing_more() {
-    let every = if given(EVERY).is_some() { 1 } else { PAUSES };
+    let every = length("PERSTACK_CRASH_PAUSES", PAUSES).max(1);
     for job in [&owls::JOB, &flock::JOB] {
         let expected = job.undisturbed(Provider::Anthropic);
         let (ends, in_doubt, cases) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -365,10 +357,10 @@ impl Fault {
 #[test]
 fn whichever_requests_are_lost_doubled_or_late_it_completes_or_stops_and_goes_on_elsewhere() {
     /// Of the requests, every one to every sixth.
-    const EVERY: usize = 6;
+    const RAREST: usize = 6;
     let job = &owls::JOB;
     let expected = job.undisturbed(Provider::Anthropic);
-    let cases = Fault::ALL.into_iter().flat_map(|fault| (1..=EVERY).map(move |every| (fault, every)));
+    let cases = Fault::ALL.into_iter().flat_map(|fault| (1..=RAREST).map(move |every| (fault, every)));
     let rows = side_by_side(cases, |(fault, every)| {
         let place = Place::new(job);
         place.s3.tap(move |passing| match passing.number % every {

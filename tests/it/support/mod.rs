@@ -45,6 +45,12 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The one key that the mock server accepts. Tests look for it wherever it must not be.
 pub const KEY: &str = "test-key-4f1d9c27b0";
 
+/// A number that a person sets for a longer series than `usual`.
+#[expect(clippy::disallowed_methods, reason = "a knob for people and nightly builds")]
+pub fn length(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
 /// Prints on standard error why a test proves nothing here.
 #[expect(clippy::print_stderr, reason = "a test that is left out must not look like one that passed")]
 pub fn skipped(why: &str) {

@@ -15,19 +15,13 @@ use crate::support::owners::Owners;
 use crate::support::process::Running;
 use crate::support::s3::Fate;
 use crate::support::storage::Storage;
-use crate::support::{Answer, call};
+use crate::support::{Answer, call, length};
 
 /// How often something is looked for.
 const GLANCE: Duration = Duration::from_millis(1);
 
 /// The steps of a job that is disturbed.
 const STEPS: usize = 30;
-
-/// The length of a series.
-#[expect(clippy::disallowed_methods, reason = "a longer series is asked for by hand")]
-fn length(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 #[expect(clippy::print_stderr, reason = "the figures of a series are its result")]
 fn print(text: &str) {
@@ -73,6 +67,15 @@ fn step_by_step(fleet: &Fleet) -> Arc<Owners> {
     owners
 }
 
+/// Hands a job over whose calls are counted from here on, and waits for its end elsewhere.
+fn begin(fleet: &Fleet, job: &str) -> Running {
+    fs::write(fleet.test.workspace().join("lines.txt"), "").unwrap();
+    fleet.fleet(&["submit", "librarian", "q", "--job-id", job]).assert_code(0);
+    let waiting = fleet.start_command(&["wait", job]);
+    waiting.wait_for_stderr("waiting for");
+    waiting
+}
+
 /// The calls in doubt of a job that has completed, where all others took effect once.
 #[track_caller]
 fn assert_no_call_twice(fleet: &Fleet, job: &str) -> usize {
@@ -90,8 +93,7 @@ fn assert_no_call_twice(fleet: &Fleet, job: &str) -> usize {
 #[test]
 fn workers_killed_at_any_moment_are_followed_and_no_call_is_made_twice() {
     let wanted = length("PERSTACK_FLEET_KILLS", 6);
-    let Some(mut fleet) = Fleet::start([]) else { return };
-    fleet.test = fleet.test.file("lines.txt", "");
+    let Some(fleet) = Fleet::start([]) else { return };
     let owners = step_by_step(&fleet);
     let mut workers = [fleet.worker(), fleet.worker()];
     let mut chance = Chance(7);
@@ -99,10 +101,8 @@ fn workers_killed_at_any_moment_are_followed_and_no_call_is_made_twice() {
     while kills < wanted {
         jobs += 1;
         let job = format!("nest-{jobs}");
-        fs::write(fleet.test.workspace().join("lines.txt"), "").unwrap();
         let mut before = owners.count();
-        fleet.fleet(&["submit", "librarian", "q", "--job-id", &job]).assert_code(0);
-        let waiting = fleet.start_command(&["wait", &job]);
+        let waiting = begin(&fleet, &job);
         let mut killed: Option<Instant> = None;
         loop {
             waiting.poll(GLANCE, || owners.is_at_work_after(before));
@@ -145,16 +145,12 @@ fn workers_killed_at_any_moment_are_followed_and_no_call_is_made_twice() {
 fn an_engine_killed_again_and_again_loses_no_job() {
     let kills = length("PERSTACK_FLEET_RESTARTS", 2);
     let Some(mut fleet) = Fleet::start([]) else { return };
-    fleet.test = fleet.test.file("lines.txt", "");
     let owners = step_by_step(&fleet);
     let _workers = [fleet.worker(), fleet.worker()];
     for kill in 0..kills {
         let job = format!("nest-{kill}");
-        fs::write(fleet.test.workspace().join("lines.txt"), "").unwrap();
         let before = owners.count();
-        fleet.fleet(&["submit", "librarian", "q", "--job-id", &job]).assert_code(0);
-        let waiting = fleet.start_command(&["wait", &job]);
-        waiting.wait_for_stderr("waiting for");
+        let waiting = begin(&fleet, &job);
         // At another step each time.
         waiting.poll(GLANCE, || owners.is_at_work_after(before) && owners.questions() > kill % STEPS);
         fleet.engine = fleet.engine.take().map(super::Engine::restart);
