@@ -10,6 +10,10 @@ use super::remote::is_elsewhere;
 use super::{Store, atomic, disk};
 use crate::id::JobId;
 
+/// Most looks at a list of locks that changes all the time; each takes some 50 µs.
+#[cfg(unix)]
+const MOST_LOOKS: usize = 100;
+
 /// The process that works on a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
@@ -55,10 +59,26 @@ fn unreadable(is_missing: bool) -> Option<Holder> {
 fn is_held(path: &Path, pid: u32) -> bool {
     use cap_std::fs::MetadataExt as _;
     let Ok(inode) = disk::metadata(path).map(|metadata| metadata.ino()) else { return false };
-    match fs::read_to_string("/proc/locks") {
-        Ok(locks) => locks.lines().any(|line| is_lock(line, pid, inode)),
-        Err(_) => is_alive(pid),
+    is_listed(pid, inode, || fs::read_to_string("/proc/locks").ok()).unwrap_or_else(|| is_alive(pid))
+}
+
+/// Returns whether the lock is in the list that `read` gives; `None` if there is no list, or none that stays as it is for two
+/// looks. A long one comes in pieces, between which locks are let go of: then lines of others are missing that were there all
+/// the time.
+#[cfg(unix)]
+fn is_listed(pid: u32, inode: u64, mut read: impl FnMut() -> Option<String>) -> Option<bool> {
+    let mut before = None;
+    for _ in 0..MOST_LOOKS {
+        let locks = read()?;
+        if locks.lines().any(|line| is_lock(line, pid, inode)) {
+            return Some(true);
+        }
+        if before.as_ref() == Some(&locks) {
+            return Some(false);
+        }
+        before = Some(locks);
     }
+    None
 }
 
 #[cfg(not(unix))]
@@ -114,6 +134,21 @@ mod tests {
         ] {
             assert!(!is_lock(other, 5269, 6_242_852), "{other}");
         }
+    }
+
+    #[test]
+    fn a_lock_is_missing_only_in_a_list_that_stays() {
+        let held = "1: FLOCK  ADVISORY  WRITE 5269 fe:00:42 0 EOF\n";
+        let other = |number: usize| format!("{number}: FLOCK  ADVISORY  WRITE 7 fe:00:{number} 0 EOF\n");
+        let listed = |looks: &[String]| {
+            let mut looks = looks.iter().cloned().cycle();
+            is_listed(5269, 42, || looks.next())
+        };
+        assert_eq!(listed(&[other(1)]), Some(false));
+        assert_eq!(listed(&[other(1), other(2), other(2)]), Some(false));
+        assert_eq!(listed(&[other(1), other(2) + held]), Some(true));
+        assert_eq!(listed(&[other(1), other(2)]), None);
+        assert_eq!(listed(&[]), None);
     }
 
     #[test]
