@@ -183,7 +183,9 @@ fn a_job_that_cannot_be_kept_stops_while_the_model_is_asked_and_names_the_reason
     s3.tap(|passing| if passing.request.path.ends_with("/owner.json") { Fate::CutOff } else { Fate::Passes });
     let ran = running.finish().assert_code(6);
     gate.open();
-    assert!(ran.stderr.contains("job nest is no longer this process's"), "{}", ran.stderr);
+    // Where the stop comes in time to be recorded, or too late for that.
+    let reasons = ["job nest is no longer this process's", "cannot write nightly/jobs/nest/owner.json"];
+    assert!(reasons.iter().any(|reason| ran.stderr.contains(reason)), "{}", ran.stderr);
     s3.tap(|_| Fate::Passes);
     let test = elsewhere(test, "b");
     test.server().script([Answer::text("Done.")]);
