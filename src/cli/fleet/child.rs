@@ -81,6 +81,7 @@ impl TurnRunner {
         };
         let mut args = self.args.clone();
         args.model = model;
+        args.account.clone_from(&input.account);
         args.session.no_interactive = true;
         args.output.output = Some(Format::Json);
         args.output.quiet = true;
@@ -236,13 +237,14 @@ mod tests {
         TurnRunner { process, args: JobArgs::default(), takes_over: true }
     }
 
-    fn words_of(answer: Option<super::super::turn::TurnAnswer>) -> Vec<String> {
+    fn words_of(answer: Option<super::super::turn::TurnAnswer>, account: Option<&str>) -> Vec<String> {
         let input = TurnInput {
             format_version: 1,
             expert: "owl".parse().unwrap(),
             query: "--trust".to_owned(),
             project: String::new(),
             flags: Vec::new(),
+            account: account.map(|name| name.parse().unwrap()),
             answer,
         };
         let model = ModelArgs { max_steps: Some(3), ..ModelArgs::default() };
@@ -262,10 +264,13 @@ mod tests {
 
     #[test]
     fn a_turn_is_a_command_that_the_query_is_no_part_of() {
-        let line = words_of(None).join(" ");
+        let line = words_of(None, None).join(" ");
         assert_eq!(line, "run owl - --ensure --job-id j1 --max-steps 3 --output json --quiet --no-interactive");
+        let line = words_of(None, Some("nightly"));
+        assert!(line.ends_with(&["--account".to_owned(), "nightly".to_owned()]), "{line:?}");
         let answer = super::super::turn::TurnAnswer { checkpoint: "c1".parse().unwrap(), text: "-x".to_owned() };
-        let line = words_of(Some(answer)).join(" ");
+        let line = words_of(Some(answer), Some("nightly")).join(" ");
         assert!(line.starts_with("resume j1 - --answer-to c1 --max-steps 3 "), "{line}");
+        assert!(line.ends_with(" --account nightly"), "{line}");
     }
 }

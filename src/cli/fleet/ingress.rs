@@ -8,6 +8,7 @@ use perstack::address::is_loopback_url;
 use perstack::id::JobId;
 use perstack::provider::http::transport::HttpTransport;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -26,6 +27,13 @@ const TOKEN: &str = "RESTATE_AUTH_TOKEN";
 
 /// The longest that a question about a job waits for a worker.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause between questions about a job that no worker has begun.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The header by which the engine takes a request once, and the word for the first turn of a job.
+const ONCE: &str = "idempotency-key";
+const FIRST_TURN: &str = "first";
 
 /// The question to the person where no worker answers.
 pub const IS_THERE_A_WORKER: &str =
@@ -88,6 +96,19 @@ impl From<Failure> for AskError {
     fn from(failure: Failure) -> Self {
         Self { failure, may_pass: false }
     }
+}
+
+/// The engine's answer to a turn that was handed over.
+#[derive(Debug, Deserialize)]
+struct Sent {
+    status: SentStatus,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+enum SentStatus {
+    Accepted,
+    /// It has one already.
+    PreviouslyAccepted,
 }
 
 /// A job behind an ingress.
@@ -204,14 +225,51 @@ impl FleetJob {
         Ok(())
     }
 
-    /// Hands a turn over.
+    /// Hands the first turn over. Returns whether it was the first: of two that come at the same time one is.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or refuses.
+    pub async fn begin(&self, input: &TurnInput) -> Result<bool, Failure> {
+        let sent: Sent = self.engine.ask(self.sending(input)?.header(ONCE, FIRST_TURN)).await?;
+        Ok(sent.status != SentStatus::PreviouslyAccepted)
+    }
+
+    /// Hands a further turn over.
     ///
     /// # Errors
     /// The engine cannot be asked, or refuses.
     pub async fn send(&self, input: &TurnInput) -> Result<(), Failure> {
-        let url = self.engine.below(&[&self.service, self.job.as_str(), WORK, "send"])?;
-        let _sent: Value = self.engine.ask(self.engine.client.post(url).json(input)).await?;
+        let _sent: Sent = self.engine.ask(self.sending(input)?).await?;
         Ok(())
+    }
+
+    fn sending(&self, input: &TurnInput) -> Result<RequestBuilder, Failure> {
+        let url = self.engine.below(&[&self.service, self.job.as_str(), WORK, "send"])?;
+        Ok(self.engine.client.post(url).json(input))
+    }
+
+    /// The job as the engine knows it, which was submitted before: it is waited for until a worker has begun it.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or no worker begins it.
+    pub async fn begun(&self) -> Result<FleetJobState, Failure> {
+        let begun = async {
+            loop {
+                match self.state().await {
+                    Ok(Some(state)) => return Ok(state),
+                    Ok(None) => tokio::time::sleep(PAUSE).await,
+                    Err(error) => return Err(Failure::from(error)),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, begun).await.unwrap_or_else(|_| {
+            Err(Failure::other(anyhow!(
+                "job {} was submitted before, and no worker has begun it within {PATIENCE:?}: nobody knows whether it is the \
+                 same job",
+                self.job
+            ))
+            .help(IS_THERE_A_WORKER))
+        })
     }
 
     /// The job as the engine knows it; `None` before a worker has begun it.

@@ -92,6 +92,7 @@ impl JobService {
         let options = ServiceOptions::new()
             .inactivity_timeout(SILENCE)
             .journal_retention(KEPT)
+            .idempotency_retention(KEPT)
             .retry_policy_initial_interval(FIRST_PAUSE)
             .retry_policy_exponentiation_factor(2.0)
             .retry_policy_max_interval(LONGEST_PAUSE)
@@ -104,7 +105,14 @@ impl JobService {
             Ok(input) => input,
             Err(error) => return Ok(Json(TurnEnd::refused(format!("the job cannot be read: {error}")))),
         };
-        let mut state = FleetJobState { invocation: ctx.invocation_id().to_owned(), input: input.clone(), end: None };
+        let known = ctx.get::<Json<FleetJobState>>(KEY).await?.map(Json::into_inner);
+        if let Some((known, refusal)) = known.and_then(|known| known.refusal(&input).map(|refusal| (known, refusal))) {
+            // What the engine knows of the job stays as it is.
+            ctx.set(KEY, Json(FleetJobState { refused: Some(refusal.clone()), ..known }));
+            return Ok(Json(TurnEnd::refused(refusal)));
+        }
+        let invocation = ctx.invocation_id().to_owned();
+        let mut state = FleetJobState { invocation, input: input.clone(), end: None, refused: None };
         ctx.set(KEY, Json(state.clone()));
         let (_, cancelled) = ctx.awakeable::<()>();
         let stop = self.closing.child_token();

@@ -2,12 +2,13 @@
 
 use std::io::Write as _;
 
+use anyhow::anyhow;
 use clap::Args;
 use perstack::fact::{Clock as _, IdGenerator};
-use perstack::id::JobId;
+use perstack::id::{AccountId, JobId};
 use perstack::runtime::SystemClock;
 
-use super::ingress::IngressArgs;
+use super::ingress::{FleetJob, IngressArgs};
 use super::turn::{FORMAT_VERSION, ProjectFiles, TurnInput, flags_of};
 use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
@@ -41,6 +42,10 @@ pub struct SubmitArgs {
     ingress: IngressArgs,
     #[command(flatten, next_help_heading = "Model")]
     model: ModelArgs,
+    /// Draw on this account of the workers' storage, together with all other jobs that do. --max-cost and --max-tokens are then
+    /// its limits, from now on and for all of them; once it has limits, they need not be given again
+    #[arg(long, value_name = "NAME", help_heading = "Budgets")]
+    account: Option<AccountId>,
     #[command(flatten, next_help_heading = "Places")]
     config: ConfigArgs,
 }
@@ -61,15 +66,31 @@ pub fn run(args: &SubmitArgs, process: &Process) -> Result<Exit, Failure> {
         quiet: false,
     };
     let input = TurnInput {
-        format_version: FORMAT_VERSION,
+        format_version: if args.account.is_some() { FORMAT_VERSION } else { 1 },
         expert,
         query: sources.required()?.query,
         project: ProjectFiles::of(&setup).digest().map_err(Failure::usage)?,
         flags: flags_of(&args.model),
+        account: args.account.clone(),
         answer: None,
     };
-    async_runtime()?.block_on(job.send(&input))?;
+    async_runtime()?.block_on(hand_over(&job, &input))?;
     // A reader that has gone away is no error.
     let _ = writeln!(std::io::stdout().lock(), "{}", job.id());
     Ok(Exit::Completed)
+}
+
+/// Hands the job over. One that the engine has goes on, if it is the same and is not at work.
+async fn hand_over(job: &FleetJob, input: &TurnInput) -> Result<(), Failure> {
+    if job.begin(input).await? {
+        return Ok(());
+    }
+    let known = job.begun().await?;
+    if let Some(refusal) = known.refusal(input) {
+        let id = job.id();
+        return Err(Failure::usage(anyhow!("job {id}: {refusal}"))
+            .help(format!("choose another id; `perstack fleet wait {id}` shows the end of that one")));
+    }
+    // A second turn behind the first would go on with it when it is cancelled.
+    if known.is_at_work_on(input) { Ok(()) } else { job.send(input).await }
 }

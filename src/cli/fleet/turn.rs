@@ -9,7 +9,7 @@ use clap::Parser;
 use perstack::config::lockfile::FILE_NAME;
 use perstack::expert::ExpertKey;
 use perstack::hex;
-use perstack::id::CheckpointId;
+use perstack::id::{AccountId, CheckpointId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -19,8 +19,9 @@ use crate::cli::command_line::CommandLine;
 use crate::cli::options::ModelArgs;
 use crate::cli::setup::Setup;
 
-/// The version of this form.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of this form. A job is of the oldest that has all of it: a worker that did not know of a field would go
+/// without.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Work to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct TurnInput {
     /// The flags of model and budgets, as words.
     #[serde(default)]
     pub flags: Vec<String>,
+    /// The account of the workers' storage that it draws on. Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// The answer to the question that the job waits with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<TurnAnswer>,
@@ -72,6 +76,31 @@ pub struct FleetJobState {
     /// Absent while it is at work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<TurnEnd>,
+    /// The reason why the latest turn that was handed over for another job of this id was not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+impl FleetJobState {
+    /// The reason why this cannot be the job of `input`; `None` if it can. A job that was refused leaves its id to others: where
+    /// something is stored of it all the same, the storage refuses them.
+    pub fn refusal(&self, input: &TurnInput) -> Option<String> {
+        let TurnInput { expert, query, .. } = &self.input;
+        if self.end.as_ref().is_some_and(|end| end.exit == Exit::Usage as u8) {
+            None
+        } else if *expert != input.expert {
+            Some(format!("a job of this id was submitted before, of another expert: {expert}"))
+        } else if *query != input.query {
+            Some("a job of this id was submitted before, with another query".to_owned())
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether it is at work as `input` asks for.
+    pub fn is_at_work_on(&self, input: &TurnInput) -> bool {
+        self.end.is_none() && TurnInput { answer: None, ..self.input.clone() } == *input
+    }
 }
 
 impl TurnEnd {
@@ -162,5 +191,31 @@ mod tests {
         let text = r#"{"formatVersion":1,"expert":"owl","query":"q","project":"d","later":[1]}"#;
         let input: TurnInput = serde_json::from_str(text).unwrap();
         assert_eq!((input.expert.as_str(), input.flags.len(), input.answer), ("owl", 0, None));
+    }
+
+    #[test]
+    fn an_id_stays_with_its_job_unless_that_was_refused() {
+        let input = |query: &str| TurnInput {
+            format_version: 1,
+            expert: "owl".parse().unwrap(),
+            query: query.to_owned(),
+            project: String::new(),
+            flags: words("--max-steps 3"),
+            account: None,
+            answer: None,
+        };
+        let state =
+            |end: Option<TurnEnd>| FleetJobState { invocation: "i".to_owned(), input: input("q"), end, refused: None };
+        let another = TurnInput { expert: "bee".parse().unwrap(), ..input("q") };
+        let larger = TurnInput { flags: words("--max-steps 9"), ..input("q") };
+        for end in [None, Some(TurnEnd::cancelled())] {
+            let known = state(end);
+            assert!(known.refusal(&input("q")).is_none() && known.refusal(&larger).is_none());
+            assert!(known.refusal(&input("other")).unwrap().contains("with another query"));
+            assert!(known.refusal(&another).unwrap().contains("of another expert: owl"));
+            assert_eq!(known.is_at_work_on(&input("q")), known.end.is_none());
+            assert!(!known.is_at_work_on(&larger));
+        }
+        assert!(state(Some(TurnEnd::refused("no"))).refusal(&input("other")).is_none());
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
+use perstack::budget::Reached;
 use perstack::id::JobId;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::ingress::{FleetJob, IS_THERE_A_WORKER, IngressArgs};
@@ -14,6 +16,7 @@ use super::turn::{FleetJobState, TurnEnd};
 use crate::cli::failure::Failure;
 use crate::cli::job_runner::async_runtime;
 use crate::cli::render::visible;
+use crate::cli::warning::warn;
 use crate::cli::{Exit, Process};
 
 /// The pause between questions to an engine that is not there.
@@ -49,7 +52,10 @@ enum ResultForm {
 /// Runs the command.
 pub fn run(args: &WaitArgs, process: &Process) -> Result<Exit, Failure> {
     let job = args.ingress.job(args.job.clone(), process)?;
-    let end = async_runtime()?.block_on(end_of(&job))?;
+    let (end, refused) = async_runtime()?.block_on(end_of(&job))?;
+    if let Some(refused) = refused {
+        warn(process, false, &format!("another submission as {} was refused: {refused}", job.id()));
+    }
     let (out, err) = printed(&end, args.output, &job);
     // A reader that has gone away is no error.
     let _ = std::io::stdout().lock().write_all(out.as_bytes());
@@ -59,8 +65,11 @@ pub fn run(args: &WaitArgs, process: &Process) -> Result<Exit, Failure> {
     })
 }
 
+/// The end of a job, and the reason why another one of its id was refused since.
+type JobEnd = (TurnEnd, Option<String>);
+
 /// Waits for the end. Workers are waited for too, and an engine that was there once.
-async fn end_of(job: &FleetJob) -> Result<TurnEnd, Failure> {
+async fn end_of(job: &FleetJob) -> Result<JobEnd, Failure> {
     job.check_engine().await?;
     report(&format!("waiting for {}", job.id()));
     let end = ended(job);
@@ -76,11 +85,11 @@ async fn end_of(job: &FleetJob) -> Result<TurnEnd, Failure> {
     }
 }
 
-async fn ended(job: &FleetJob) -> Result<TurnEnd, Failure> {
+async fn ended(job: &FleetJob) -> Result<JobEnd, Failure> {
     let id = job.id();
     loop {
         match job.end().await {
-            Ok(Some(FleetJobState { end: Some(end), .. })) => return Ok(end),
+            Ok(Some(FleetJobState { end: Some(end), refused, .. })) => return Ok((end, refused)),
             Ok(Some(FleetJobState { end: None, .. })) => {
                 return Err(Failure::other(anyhow!("the engine has ended the work on {id}, and no worker has"))
                     .help(format!("perstack fleet submit ... --job-id {id}")));
@@ -114,7 +123,10 @@ fn printed(end: &TurnEnd, form: ResultForm, job: &FleetJob) -> (String, String) 
         Some(Exit::Completed | Exit::Usage) | None => {}
         Some(Exit::Interactive) => err.push(format!("perstack fleet answer {id} \"ANSWER\"")),
         Some(exit) => {
-            err.push(format!("{id}: {}", exit.means()));
+            let budget = end.result.as_ref().and_then(|result| result.get("budget"));
+            // One that this version does not know goes by its exit code.
+            let budget = budget.and_then(|budget| Reached::deserialize(budget).ok()).map(|budget| budget.to_string());
+            err.push(format!("{id}: {}", budget.as_deref().unwrap_or(exit.means())));
             err.push(format!("perstack fleet submit ... --job-id {id}"));
         }
     }

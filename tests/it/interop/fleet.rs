@@ -14,10 +14,14 @@ use serde_json::json;
 
 use super::{path_in, servers};
 use crate::interactive::asking;
+use crate::support::answer::Tokens;
 use crate::support::process::{Ran, Running};
 use crate::support::s3::S3;
 use crate::support::storage::Storage;
 use crate::support::{Answer, Gate, PATIENCE, Test, call};
+
+/// The tokens of an answer.
+const TURN: Tokens = Tokens { input: 100, cached: 0, output: 1000, reasoning: 0 };
 
 /// The variable that names the binary with the feature.
 const BINARY: &str = "PERSTACK_INTEROP_FLEET";
@@ -101,6 +105,18 @@ fn free_ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
+/// The answer to JSON that is posted, with its head.
+fn ask(address: &str, path: &str, body: &serde_json::Value) -> String {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "content-type: application/json\r\naccept: application/json\r\nconnection: close";
+    write!(stream, "POST {path} HTTP/1.1\r\nhost: {address}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 impl Fleet {
     fn start(answers: impl IntoIterator<Item = Answer>) -> Option<Self> {
         let (servers, binary) = (servers()?, path_in(BINARY, ".ci/interop")?);
@@ -142,21 +158,20 @@ impl Fleet {
         worker
     }
 
+    /// The engine's answer to a request without a client.
+    fn ask_ingress(&self, path: &str, body: &serde_json::Value) -> String {
+        ask(&format!("127.0.0.1:{}", self.engine.as_ref().unwrap().ports[1]), path, body)
+    }
+
+    /// The account `nightly` in the store.
+    fn account(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.s3.object("nightly/accounts/nightly.json").expect("an account")).unwrap()
+    }
+
     /// The tries of a job's turn so far, by the engine's own tables.
     fn tries(&self, job: &str) -> u64 {
         let query = format!("SELECT retry_count FROM sys_invocation WHERE target_service_key = '{job}'");
-        let body = json!({ "query": query }).to_string();
-        let address = self.admin.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        let head = "content-type: application/json\r\naccept: application/json\r\nconnection: close";
-        write!(
-            stream,
-            "POST /query HTTP/1.1\r\nhost: {address}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = ask(self.admin.strip_prefix("http://").unwrap(), "/query", &json!({ "query": query }));
         let count = answer.split("\"retry_count\":").nth(1).unwrap_or_default();
         count.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or_default()
     }
@@ -201,10 +216,81 @@ fn a_submitted_job_is_run_by_a_worker_and_one_id_is_one_job() {
     fleet.fleet(&["submit", "librarian", "How many owls?", "--job-id", "nest"]).assert_code(0);
     let object = fleet.fleet(&["wait", "nest", "--output", "json"]).assert_code(0).object();
     assert_eq!((&object["text"], &object["jobId"]), (&json!("Two owls."), &json!("nest")));
-    fleet.fleet(&["submit", "librarian", "How many bees?", "--job-id", "nest"]).assert_code(0);
-    fleet.fleet(&["wait", "nest"]).assert_code(2).assert_stderr(["another query"]);
     assert_eq!(calls_made(&fleet.facts()), 1);
     assert!(!fleet.s3.text().contains(crate::support::KEY));
+}
+
+#[test]
+fn a_second_job_of_the_same_id_is_refused_and_the_first_goes_on() {
+    let gate = Gate::new();
+    let Some(fleet) = Fleet::start([check("c1"), Answer::text("Two owls.").delay(&gate)]) else { return };
+    let worker = fleet.worker();
+    let submit = |query: &str, more: &[&str]| {
+        fleet.fleet(&[&["submit", "librarian", query, "--job-id", "nest"][..], more].concat())
+    };
+    let is_refused = || {
+        let ran = submit("How many bees?", &[]).assert_code(2);
+        assert_eq!(ran.stdout, "");
+        ran.assert_stderr(["job nest: a job of this id was submitted before, with another query", "choose another id"]);
+    };
+    submit("How many owls?", &[]).assert_code(0);
+    worker.wait_for_request(2);
+    is_refused();
+    // The very same job is at work already: nothing is queued behind it that a cancellation would not reach.
+    submit("How many owls?", &[]).assert_code(0);
+    let waiting = fleet.start_command(&["wait", "nest"]);
+    waiting.wait_for_stderr("waiting for nest");
+    fleet.fleet(&["cancel", "nest"]).assert_code(0);
+    waiting.finish().assert_code(143);
+    gate.open();
+    is_refused();
+    fleet.fleet(&["wait", "nest"]).assert_code(143);
+    fleet.script([Answer::text("Two owls.")]);
+    submit("How many owls?", &["--max-steps", "9"]).assert_code(0);
+    assert_eq!(fleet.fleet(&["wait", "nest"]).assert_code(0).stdout, "Two owls.\n");
+    is_refused();
+    // One that comes by another way than `submit` is refused by the worker, and changes nothing.
+    let body = json!({"formatVersion": 1, "expert": "librarian", "query": "How many bees?", "project": "d"});
+    let answer = fleet.ask_ingress("/perstack/nest/work", &body);
+    assert!(answer.contains("with another query") && answer.contains("\"exit\":2"), "{answer}");
+    let waited = fleet.fleet(&["wait", "nest"]).assert_code(0);
+    assert_eq!(waited.stdout, "Two owls.\n");
+    waited.assert_stderr(["warning: another submission as nest was refused"]);
+    // A new id is a job of its own.
+    fleet.script([Answer::text("Three bees.")]);
+    fleet.fleet(&["submit", "librarian", "How many bees?", "--job-id", "hive"]).assert_code(0);
+    assert_eq!(fleet.fleet(&["wait", "hive"]).assert_code(0).stdout, "Three bees.\n");
+    assert_eq!(calls_made(&fleet.facts()), 1);
+}
+
+#[test]
+fn submitted_jobs_draw_on_one_account_and_the_next_worker_has_what_is_left() {
+    let gate = Gate::new();
+    let lost = Answer::text("Lost.").usage(TURN).delay(&gate);
+    let Some(fleet) = Fleet::start([check("c1").usage(TURN), lost]) else { return };
+    let first = fleet.worker();
+    let submit = |query: &str, id: &str, more: &[&str]| {
+        let words = ["submit", "librarian", query, "--job-id", id, "--account", "nightly"];
+        fleet.fleet(&[&words[..], &["--model", "claude-sonnet-4-5"], more].concat()).assert_code(0)
+    };
+    submit("First.", "nest", &["--max-tokens", "200000"]);
+    first.wait_for_request(2);
+    let there = fleet.account();
+    assert!(there["blocks"]["nest"].is_object(), "{there:#}");
+    fleet.script([Answer::text("Done.").usage(TURN), Answer::text("Done.").usage(TURN)]);
+    let second = fleet.worker();
+    first.kill();
+    gate.open();
+    drop(first);
+    assert_eq!(fleet.fleet(&["wait", "nest"]).assert_code(0).stdout, "Done.\n");
+    // The second job has no limit of its own.
+    submit("Second.", "hive", &[]);
+    assert_eq!(fleet.fleet(&["wait", "hive"]).assert_code(0).stdout, "Done.\n");
+    let there = fleet.account();
+    assert_eq!((&there["blocks"], &there["spent"]["tokens"]), (&json!({}), &json!(3 * 1100)), "{there:#}");
+    submit("Third.", "barn", &["--max-tokens", "3300"]);
+    fleet.fleet(&["wait", "barn"]).assert_code(5).assert_stderr(["the token budget of 3300 is reached: 3300 spent"]);
+    drop(second);
 }
 
 #[test]
