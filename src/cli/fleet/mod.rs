@@ -6,6 +6,7 @@
 //! runs a turn, [`ingress`] the client.
 
 mod answer;
+mod board;
 mod cancel;
 pub mod child;
 mod ingress;

@@ -23,10 +23,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::board::Board;
 use super::child::{ProcessEnd, TurnRunner};
-use super::report;
 use super::turn::{FORMAT_VERSION, FleetJobState, ProjectFiles, TurnEnd, TurnInput, parse_flags};
-use crate::cli::Exit;
 
 /// The handlers' names.
 pub const WORK: &str = "work";
@@ -64,6 +63,7 @@ pub struct JobService {
     pub places: Semaphore,
     /// Fired when the worker ends.
     pub closing: CancellationToken,
+    pub board: Arc<Board>,
 }
 
 impl JobService {
@@ -157,19 +157,26 @@ impl JobService {
             place = tokio::time::timeout(PATIENCE, self.places.acquire()) => place,
             () = stop.cancelled() => return Err("the worker ends".into()),
         };
-        let Ok(Ok(_place)) = place else { return Err("the worker is full".into()) };
-        report(&format!("{key}: {} begins", input.expert));
-        let ended = self.runner.run(&job, input, model, stop).await;
-        let (line, end) = match ended? {
+        let Ok(Ok(_place)) = place else {
+            self.board.has_no_place();
+            return Err("the worker is full".into());
+        };
+        let shown = self.board.begins(key, &input.expert);
+        match self.runner.run(&job, input, model, stop).await? {
             // Stopped with the worker: another one goes on.
             ProcessEnd::Turn(_) if self.closing.is_cancelled() => {
-                ("given back".to_owned(), Err("the worker ends".into()))
+                shown.given_back(None);
+                Err("the worker ends".into())
             }
-            ProcessEnd::Turn(end) => (Exit::of_code(end.exit).map_or("", Exit::means).to_owned(), Ok(end)),
-            ProcessEnd::Again(why) => (format!("given back: {why}"), Err(why.into())),
-        };
-        report(&format!("{key}: {line}"));
-        end
+            ProcessEnd::Turn(end) => {
+                shown.ended(&end);
+                Ok(end)
+            }
+            ProcessEnd::Again(why) => {
+                shown.given_back(Some(&why));
+                Err(why.into())
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `perstack fleet worker`: offers the project's experts to the engine, and runs what it is asked for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -15,10 +16,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::board::{Board, TICK};
 use super::child::{END, TurnRunner};
 use super::ingress::Engine;
 use super::label::{Label, service_of};
-use super::report;
 use super::service::JobService;
 use super::turn::ProjectFiles;
 use crate::cli::failure::Failure;
@@ -101,11 +102,14 @@ pub fn run(args: &WorkerArgs, process: &Process) -> Result<Exit, Failure> {
     let experts: Vec<ExpertKey> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
     trust::require_for_job(&setup, process, &job, &experts)?;
     let closing = CancellationToken::new();
+    let places = usize::try_from(args.parallel).unwrap_or(Semaphore::MAX_PERMITS);
+    let board = Arc::new(Board::new(process, places));
     let service = JobService {
         runner: TurnRunner { process: process.clone(), args: job, takes_over: setup.remote.is_some() },
         project: ProjectFiles::of(&setup),
-        places: Semaphore::new(usize::try_from(args.parallel).unwrap_or(Semaphore::MAX_PERMITS)),
+        places: Semaphore::new(places),
         closing: closing.clone(),
+        board: Arc::clone(&board),
     };
     let name = service_of(args.label.as_ref());
     let mut endpoint = Endpoint::builder().bind(service.offered_as(&name).map_err(Failure::other)?);
@@ -115,50 +119,103 @@ pub fn run(args: &WorkerArgs, process: &Process) -> Result<Exit, Failure> {
     }
     let endpoint = HyperEndpoint::new(endpoint.build());
     let engine = args.register.as_ref().map(|url| Engine::at(url, "--register", &setup)).transpose()?;
-    async_runtime()?.block_on(serve(args, &name, endpoint, engine, closing))
+    let worker = Worker { args, name, closing, board };
+    let ended = async_runtime()?.block_on(worker.serve(endpoint, engine));
+    worker.board.close();
+    ended
 }
 
-async fn serve(
-    args: &WorkerArgs,
-    name: &str,
-    endpoint: HyperEndpoint,
-    engine: Option<Engine>,
+/// A worker that is to serve.
+struct Worker<'a> {
+    args: &'a WorkerArgs,
+    /// The engine's name of its service.
+    name: String,
+    /// Fired when it ends.
     closing: CancellationToken,
-) -> Result<Exit, Failure> {
-    let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
-    let listener =
-        listen(args.listen).with_context(|| format!("cannot listen to {}", args.listen)).map_err(Failure::usage)?;
-    // Port 0 is one that is free.
-    let own = listener.local_addr().context("the listener has no address").map_err(Failure::other)?;
-    let connections = TaskTracker::new();
-    let accept = accept(&listener, endpoint, args.parallel, (&connections, &closing));
-    let register = async {
-        let Some(engine) = &engine else { return Ok(()) };
-        let address = args.advertise.clone().unwrap_or_else(|| format!("http://{own}"));
-        engine.register(&address).await
-    };
-    let mut accept = std::pin::pin!(accept);
-    tokio::select! {
-        // The engine asks the worker what it offers before it answers.
-        registered = register => registered?,
-        () = &mut accept => {}
-        signal = signals.next() => return Ok(signal.exit()),
+    board: Arc<Board>,
+}
+
+impl Worker<'_> {
+    async fn serve(&self, endpoint: HyperEndpoint, engine: Option<Engine>) -> Result<Exit, Failure> {
+        let Self { args, name, closing, board } = self;
+        let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
+        let listener =
+            listen(args.listen).with_context(|| format!("cannot listen to {}", args.listen)).map_err(Failure::usage)?;
+        // Port 0 is one that is free.
+        let own = listener.local_addr().context("the listener has no address").map_err(Failure::other)?;
+        let connections = TaskTracker::new();
+        let register = async {
+            let Some(engine) = &engine else { return Ok(()) };
+            let address = args.advertise.clone().unwrap_or_else(|| format!("http://{own}"));
+            engine.register(&address).await
+        };
+        let mut accept = std::pin::pin!(self.accept(&listener, endpoint, &connections));
+        tokio::select! {
+            // The engine asks the worker what it offers before it answers.
+            registered = register => registered?,
+            () = &mut accept => {}
+            signal = signals.next() => return Ok(signal.exit()),
+        }
+        board.report(&format!("{name} on {own}: waiting for jobs"));
+        let signal = tokio::select! {
+            () = &mut accept => return Ok(Exit::Failed),
+            () = keep_drawing(board) => return Ok(Exit::Failed),
+            signal = signals.next() => signal,
+        };
+        board.is_ending();
+        closing.cancel();
+        connections.close();
+        // Turns record their state and give their jobs back.
+        tokio::select! {
+            () = connections.wait() => {}
+            () = keep_drawing(board) => {}
+            () = tokio::time::sleep(END + FAREWELL) => {}
+            _ = signals.next() => {}
+        }
+        Ok(signal.exit())
     }
-    report(&format!("{name} on {own}: waiting for jobs"));
-    let signal = tokio::select! {
-        () = &mut accept => return Ok(Exit::Failed),
-        signal = signals.next() => signal,
-    };
-    report("ending: jobs that run are stopped, and go on at another worker");
-    closing.cancel();
-    connections.close();
-    // Turns record their state and give their jobs back.
-    tokio::select! {
-        () = connections.wait() => {}
-        () = tokio::time::sleep(END + FAREWELL) => {}
-        _ = signals.next() => {}
+
+    /// Serves connections. Each has as many streams as jobs may run, so that the engine opens more of them, which the system
+    /// spreads over the workers at this address.
+    async fn accept(&self, listener: &TcpListener, endpoint: HyperEndpoint, connections: &TaskTracker) {
+        let streams = self.args.parallel;
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // No more files, mostly: others are closed in time.
+                    self.board.report(&format!("a connection cannot be accepted: {error}"));
+                    tokio::time::sleep(FAREWELL).await;
+                    continue;
+                }
+            };
+            let (endpoint, closing) = (endpoint.clone(), self.closing.clone());
+            connections.spawn(async move {
+                let connection = http2::Builder::new(TokioExecutor::new())
+                    .max_concurrent_streams(streams)
+                    .serve_connection(TokioIo::new(stream), endpoint);
+                let mut connection = std::pin::pin!(connection);
+                let ended = tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = closing.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
+                if let Err(error) = ended {
+                    tracing::debug!("a connection of the engine has ended: {error}");
+                }
+            });
+        }
     }
-    Ok(signal.exit())
+}
+
+/// Draws what moves with time, and never ends.
+async fn keep_drawing(board: &Board) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        board.tick();
+    }
 }
 
 /// Listens, beside other workers at the same address.
@@ -171,42 +228,4 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Serves connections. Each has as many streams as jobs may run, so that the engine opens more of them, which the system
-/// spreads over the workers at this address.
-async fn accept(
-    listener: &TcpListener,
-    endpoint: HyperEndpoint,
-    streams: u32,
-    (connections, closing): (&TaskTracker, &CancellationToken),
-) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // No more files, mostly: others are closed in time.
-                report(&format!("a connection cannot be accepted: {error}"));
-                tokio::time::sleep(FAREWELL).await;
-                continue;
-            }
-        };
-        let (endpoint, closing) = (endpoint.clone(), closing.clone());
-        connections.spawn(async move {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .max_concurrent_streams(streams)
-                .serve_connection(TokioIo::new(stream), endpoint);
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!("a connection of the engine has ended: {error}");
-            }
-        });
-    }
 }
