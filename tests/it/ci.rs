@@ -5,6 +5,7 @@ mod action;
 mod component;
 mod recipes;
 mod release;
+mod shared_store;
 
 use std::collections::BTreeMap;
 use std::fs;
