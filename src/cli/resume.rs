@@ -47,7 +47,7 @@ pub struct ResumeArgs {
     interactive_tool_call_result: bool,
     /// The query answers the question of this checkpoint of the job, whose id comes first. It counts once: a job that has gone
     /// on from there is brought to its end without it. For supervisors that try again
-    #[arg(long, value_name = "CHECKPOINT", requires = "query", conflicts_with = "restore")]
+    #[arg(long, value_name = "CHECKPOINT", requires = "query")]
     answer_to: Option<CheckpointId>,
     /// First bring the workspace back to the checkpoint's snapshot; what it holds now is kept as another one
     #[arg(long, conflicts_with_all = ["replay", "dry_run"])]

@@ -15,6 +15,7 @@ use super::completions::candidates;
 use super::dry_run;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
+use super::job::restore;
 use super::job_runner::{self, JobCommand, JobOrigin};
 use super::options::JobArgs;
 use super::output_file::OutputFiles;
@@ -51,8 +52,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ID")]
     job_id: Option<JobId>,
     /// Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed
-    #[arg(long, requires = "job_id", conflicts_with_all = ["continued", "resume_from", "interactive_tool_call_result",
-          "workspace_from"])]
+    #[arg(long, requires = "job_id", conflicts_with_all = ["continued", "resume_from", "interactive_tool_call_result"])]
     ensure: bool,
     /// Continue the latest job from its latest checkpoint
     #[arg(long = "continue", group = "continued", conflicts_with = "workspace_from")]
@@ -196,6 +196,9 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let trust = trust::require_for_job(&setup, process, &job, std::slice::from_ref(&expert))?;
     let setup = setup.with_trust(trust, process, job.output.quiet);
     let input = sources.required()?;
+    if let (true, Some(id), Some(_)) = (args.ensure, &args.job_id, &made) {
+        restore::restore_to_go_on(&job.place, id, process, job.output.quiet)?;
+    }
     let setup = setup.with_workspace(made, job.output.quiet);
     let live = args.live();
     job_runner::run(process, &job, setup, files, args.command(expert, input), &JobOrigin::Command(&live))

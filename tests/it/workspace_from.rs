@@ -7,12 +7,12 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::object_store::{elsewhere, world};
+use crate::object_store::{check, elsewhere, world};
 use crate::support::storage::read_json;
-use crate::support::{Answer, Provider, Test, call};
+use crate::support::{Answer, Gate, Provider, Test, call};
 
 /// A repository beside the workspace, and an ssh of the test's own that leads to it. git's settings know filters and hooks.
-struct Repository {
+pub struct Repository {
     folder: PathBuf,
     first: String,
 }
@@ -28,7 +28,7 @@ fn git(folder: &Path, words: &[&str]) -> String {
 
 impl Repository {
     /// With two commits, the first of which is the tag `v1`; a filter, a submodule and a configuration come along.
-    fn new(test: &Test) -> Self {
+    pub fn new(test: &Test) -> Self {
         let folder = test.root().join("owls");
         fs::create_dir(&folder).unwrap();
         git(&folder, &["init", "--quiet", "--initial-branch=main"]);
@@ -54,13 +54,13 @@ impl Repository {
         Self { folder, first }
     }
 
-    fn address(&self, revision: &str) -> String {
+    pub fn address(&self, revision: &str) -> String {
         format!("ssh://owl@barn{}{revision}", self.folder.display())
     }
 }
 
 /// The test with an ssh that runs what it is asked on this machine, and with settings of git's that would leave marks.
-fn reached(test: Test) -> Test {
+pub fn reached(test: Test) -> Test {
     let root = test.root().to_owned();
     let mark = |name: &str| root.join(name).display().to_string();
     let script = |name: &str, text: &str| {
@@ -88,11 +88,11 @@ fn librarian() -> Test {
     Test::with(Provider::Anthropic)
 }
 
-fn reads(id: &str, path: &str) -> Answer {
+pub fn reads(id: &str, path: &str) -> Answer {
     Answer::calls([call(id, "readTextFile", json!({"path": path}))])
 }
 
-fn writes(id: &str, path: &str, text: &str) -> Answer {
+pub fn writes(id: &str, path: &str, text: &str) -> Answer {
     Answer::calls([call(id, "writeTextFile", json!({"path": path, "text": text}))])
 }
 
@@ -239,9 +239,52 @@ fn another_machine_makes_the_workspace_again_and_brings_it_to_the_checkpoint() {
 }
 
 #[test]
+fn a_job_that_is_brought_to_its_end_on_another_machine_has_its_files() {
+    let gate = Gate::new();
+    let (_s3, test) = world();
+    let lost = Answer::text("Lost.").delay(&gate);
+    let test = test.env("PERSTACK_LEASE", "3s").answers([writes("c1", "new.txt", "new"), check("c2"), lost]);
+    let repository = Repository::new(&test);
+    let test = reached(test);
+    let address = repository.address("#v1");
+    let words = ["run", "librarian", "Go.", "--job-id", "nest", "--ensure", "--workspace-from", &address];
+    let words = |more: [&'static str; 2]| [&words[..], &more].concat();
+    let start = |test: &Test, more| {
+        let mut command = Command::new(test.binary());
+        command.args(words(more));
+        test.start(command)
+    };
+    let first = start(&test, ["--snapshot", "every"]);
+    first.wait_for_request(3);
+    first.kill();
+    gate.open();
+    drop(first);
+    let test = elsewhere(test, "b");
+    test.server().script([reads("c3", "new.txt"), Answer::text("Done.")]);
+    assert_eq!(start(&test, ["--snapshot", "every"]).finish().assert_code(0).stdout, "Done.\n");
+    assert_eq!(fs::read_to_string(made(&test, "b").join("new.txt")).unwrap(), "new");
+    assert!(format!("{:?}", test.server().requests().last().unwrap().results()).contains("new"));
+    // It has its answer: nothing is restored, and no model asked.
+    let asked = test.server().requests().len();
+    let test = elsewhere(test, "c");
+    assert_eq!(start(&test, ["--snapshot", "every"]).finish().assert_code(0).stdout, "Done.\n");
+    assert_eq!(test.server().requests().len(), asked);
+    // A new job is none of those whose ids begin so.
+    test.server().script([reads("c5", "a.txt"), Answer::text("Done.")]);
+    test.run(["run", "librarian", "Go.", "--job-id", "nes", "--ensure", "--workspace-from", &address]).assert_code(0);
+    assert!(!format!("{:?}", test.server().requests().last().unwrap().results()).contains("two"));
+    // One without snapshots goes on with the source alone, and says so.
+    test.server().script([Answer::calls([call("c4", "healthCheck", json!({}))]), Answer::status(400)]);
+    let other = ["run", "librarian", "Go.", "--job-id", "hive", "--ensure", "--workspace-from", &address];
+    test.run(other).assert_code(1);
+    test.server().script([Answer::text("Done.")]);
+    assert!(test.run(other).assert_code(0).stderr.contains("job hive has no snapshot of its workspace"));
+}
+
+#[test]
 fn what_goes_on_without_restoring_makes_no_workspace() {
     let test = librarian();
-    for flags in [&["--continue"][..], &["--job-id", "j", "--ensure"], &["--dry-run"], &["--replay", "c.jsonl"]] {
+    for flags in [&["--continue"][..], &["--dry-run"], &["--replay", "c.jsonl"]] {
         let mut command = Command::new(test.binary());
         command.args(["run", "librarian", "Go.", "--workspace-from", "https://example.com/owls"]).args(flags);
         let ran = test.start(command).finish().assert_code(2);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use perstack::checkpoint::Status;
 use perstack::event::Event;
 use perstack::id::JobId;
 use perstack::message::Message;
@@ -14,7 +15,7 @@ use perstack::runtime::snapshots::restoring::{
 use perstack::runtime::snapshots::stored::StoredSnapshots;
 use perstack::runtime::{CassetteMode, InDoubt, Options, RunError};
 use perstack::snapshot::SnapshotId;
-use perstack::store::Store;
+use perstack::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::completions::candidates;
@@ -22,6 +23,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::{ModelArgs, PlaceArgs};
 use crate::cli::render::visible;
 use crate::cli::setup::{ProjectNeed, Setup};
+use crate::cli::warning::warn;
 use crate::cli::{Exit, Process};
 
 const AFTER_HELP: &str = "\
@@ -104,6 +106,27 @@ pub fn restore_for_resume(place: &PlaceArgs, name: &str, process: &Process, quie
     let checkpoint = CheckpointSnapshot::find_to_resume(&store, name)?;
     let snapshot = checkpoint.snapshot().map_err(RunError::from)?;
     restore_in_place(&store, &checkpoint.job, snapshot, &options, quiet)
+}
+
+/// Restores the state that the job goes on from, for one that is brought to its end in a workspace made anew; nothing where
+/// there is no such job, and where it has completed.
+pub fn restore_to_go_on(place: &PlaceArgs, job: &JobId, process: &Process, quiet: bool) -> Result<(), Failure> {
+    let options = options_of(place, process, true)?;
+    let store = options.store();
+    store.fetch_job(job).map_err(RunError::from)?;
+    let checkpoint = match CheckpointSnapshot::of_job(&store, job) {
+        Err(RunError::Store(StoreError::NotFound { .. })) => return Ok(()),
+        found => found?,
+    };
+    if checkpoint.head.status == Status::Completed {
+        return Ok(());
+    }
+    let Some(snapshot) = &checkpoint.head.snapshot else {
+        let text = format!("job {job} has no snapshot of its workspace: it goes on with the files of the source");
+        warn(process, quiet, &text);
+        return Ok(());
+    };
+    restore_in_place(&store, job, snapshot, &options, quiet)
 }
 
 fn report(restored: &Restored, job: &JobId, snapshot: &SnapshotId, quiet: bool) {

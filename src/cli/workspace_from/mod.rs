@@ -39,10 +39,12 @@ impl MadeWorkspace {
     pub fn make(args: &JobArgs, process: &Process) -> Result<(JobArgs, Option<Self>), Failure> {
         let mut args = args.clone();
         let Some(source) = args.workspace_from.take() else { return Ok((args, None)) };
-        let (folder, is_named) = match &args.place.workspace {
-            Some(named) => (process.folder.join(named), true),
-            None => (own_folder(process)?, false),
-        };
+        let named = args.place.workspace.as_ref().map(|named| process.folder.join(named));
+        let is_named = named.is_some();
+        let folder = named.or_else(|| own_folder(process)).ok_or_else(|| {
+            Failure::usage(anyhow!("there is no cache folder for the workspace"))
+                .help("set HOME or XDG_CACHE_HOME, or name a folder with --workspace")
+        })?;
         begin(&folder)?;
         // From here on it is removed where something fails.
         let from = MadeFrom::Folder { path: String::new() };
@@ -83,14 +85,10 @@ impl Drop for MadeWorkspace {
     }
 }
 
-/// A folder of its own in the user's cache.
-fn own_folder(process: &Process) -> Result<PathBuf, Failure> {
+/// The path of a folder of its own in the user's cache, which is not there yet; `None` where there is no cache.
+pub fn own_folder(process: &Process) -> Option<PathBuf> {
     let name = IdGenerator::new(SystemClock.stamp()).uuid();
-    let cache = cache_folder(|name| process.variable(name)).ok_or_else(|| {
-        Failure::usage(anyhow!("there is no cache folder for the workspace"))
-            .help("set HOME or XDG_CACHE_HOME, or name a folder with --workspace")
-    })?;
-    Ok(cache.join(WORKSPACES).join(name.to_string()))
+    Some(cache_folder(|name| process.variable(name))?.join(WORKSPACES).join(name.to_string()))
 }
 
 /// Creates the folder, which may be there if it is empty.

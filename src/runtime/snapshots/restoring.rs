@@ -65,6 +65,14 @@ impl CheckpointSnapshot {
         Self::where_it_goes_on(store, &resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?)
     }
 
+    /// The same for the job of exactly this id.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn of_job(store: &Store, job: &JobId) -> Result<Self, RunError> {
+        Self::where_it_goes_on(store, &store.find_job(job)?)
+    }
+
     fn where_it_goes_on(store: &Store, found: &Found) -> Result<Self, RunError> {
         let job = match found {
             Found::Run { job, .. } => job.clone(),
