@@ -17,6 +17,9 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// The time for which a job that found no place counts as one that waits: it is offered again within half a second.
 const WAITING: Duration = Duration::from_secs(2);
 
+/// From here on times are in minutes too.
+const MINUTE: Duration = Duration::from_mins(1);
+
 /// Most characters of a reason.
 const MAX_REASON: usize = 300;
 
@@ -211,7 +214,11 @@ impl BoardView {
         let room = (rows / 2).max(1);
         let shown = if self.at_work.len() > room { room - 1 } else { self.at_work.len() };
         lines.extend(self.at_work.iter().take(shown).map(|job| {
-            let took = duration(millis(now.saturating_sub(job.since)) / 1_000 * 1_000);
+            let took = match now.saturating_sub(job.since) {
+                // They move by seconds.
+                took if took < MINUTE => format!("{} s", took.as_secs()),
+                took => duration(millis(took)),
+            };
             format!("  {}  {}  {took}", job.key, job.expert)
         }));
         let more = self.at_work.len() - shown;
@@ -298,7 +305,7 @@ mod tests {
     fn a_small_terminal_has_as_much_as_there_is_room_for() {
         assert_eq!(
             drawn(&view(9), (30, 8)),
-            "9 of 4 at work\n  review-1  reviewer  1 min …\n  review-2  reviewer  1 min …\n  review-3  reviewer  1 min …\n  and 6 more"
+            "9 of 4 at work\n  review-1  reviewer  1 mi…\n  review-2  reviewer  1 mi…\n  review-3  reviewer  1 mi…\n  and 6 more"
         );
         for size in [(1, 1), (0, 0), (10, 2)] {
             assert!(view(9).lines(Duration::ZERO, size).len() <= 2, "{size:?}");

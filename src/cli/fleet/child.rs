@@ -1,11 +1,15 @@
 //! [`TurnRunner`]: a turn as a process of its own, so that one job's memory, servers and end are no other's. It is the same
 //! program: what holds for `run` holds for a submitted job.
 
+use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use perstack::id::JobId;
+use perstack::snapshot::SnapshotMode;
+use perstack::workspace_source::WorkspaceSource;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +18,7 @@ use super::turn::{TurnEnd, TurnInput};
 use crate::cli::command_line::CommandLine;
 use crate::cli::job_runner::GRACE;
 use crate::cli::options::{Format, JobArgs, ModelArgs};
+use crate::cli::workspace_from::own_folder;
 use crate::cli::{Exit, Process};
 
 /// The variable that names the process without which this one has nothing to do.
@@ -57,16 +62,33 @@ impl TurnRunner {
         &self,
         job: &JobId,
         input: &TurnInput,
-        model: ModelArgs,
+        (model, source): (ModelArgs, Option<WorkspaceSource>),
         stop: &CancellationToken,
     ) -> io::Result<ProcessEnd> {
-        let mut child = RunningTurn::start(self.command(job, input, model)?)?;
+        let workspace = match source {
+            Some(source) => {
+                let folder = own_folder(&self.process);
+                Some(OwnWorkspace {
+                    source,
+                    folder: folder.ok_or_else(|| io::Error::other("there is no cache folder"))?,
+                })
+            }
+            None => None,
+        };
+        let command = self.command(job, input, model, workspace.as_ref())?;
+        let mut child = RunningTurn::start(command, workspace.map(|workspace| workspace.folder))?;
         let text = input.answer.as_ref().map_or(&input.query, |answer| &answer.text);
         let (status, out, err) = child.finish(text, stop).await?;
         Ok(end_of(status, &out, &err))
     }
 
-    fn command(&self, job: &JobId, input: &TurnInput, model: ModelArgs) -> io::Result<Command> {
+    fn command(
+        &self,
+        job: &JobId,
+        input: &TurnInput,
+        model: ModelArgs,
+        workspace: Option<&OwnWorkspace>,
+    ) -> io::Result<Command> {
         let mut words = match &input.answer {
             None => {
                 let mut words = CommandLine::new(["run", input.expert.as_str(), "-", "--ensure"]);
@@ -75,13 +97,19 @@ impl TurnRunner {
             }
             Some(answer) => {
                 let mut words = CommandLine::new(["resume", job.as_str(), "-"]);
-                words.value("--answer-to", Some(&answer.checkpoint));
+                words.value("--answer-to", Some(&answer.checkpoint)).switch("--restore", workspace.is_some());
                 words
             }
         };
         let mut args = self.args.clone();
         args.model = model;
         args.account.clone_from(&input.account);
+        if let Some(OwnWorkspace { source, folder }) = workspace {
+            args.workspace_from = Some(source.clone());
+            args.place.workspace = Some(folder.clone());
+            // Whoever takes the job over, or goes on behind a question, has the files from there.
+            args.session.snapshot = Some(SnapshotMode::Every);
+        }
         args.session.no_interactive = true;
         args.output.output = Some(Format::Json);
         args.output.quiet = true;
@@ -102,14 +130,23 @@ impl TurnRunner {
     }
 }
 
+/// The workspace that a turn has of its own.
+struct OwnWorkspace {
+    source: WorkspaceSource,
+    /// A folder that is not there yet.
+    folder: PathBuf,
+}
+
 /// A process at work. Dropped, it is asked to stop and waited for elsewhere.
 struct RunningTurn {
     child: Option<Child>,
+    /// The folder that is removed behind it.
+    folder: Option<PathBuf>,
 }
 
 impl RunningTurn {
-    fn start(mut command: Command) -> io::Result<Self> {
-        Ok(Self { child: Some(command.spawn()?) })
+    fn start(mut command: Command, folder: Option<PathBuf>) -> io::Result<Self> {
+        Ok(Self { child: Some(command.spawn()?), folder })
     }
 
     async fn finish(&mut self, text: &str, stop: &CancellationToken) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
@@ -132,6 +169,7 @@ impl RunningTurn {
         let (output, messages) = (last_bytes(stdout, MAX_RESULT + 1), last_bytes(stderr, MESSAGES));
         let ((), output, messages, status) = tokio::join!(give, output, messages, end);
         self.child = None;
+        remove(self.folder.take()).await;
         Ok((status?, output?, messages?))
     }
 }
@@ -141,8 +179,20 @@ impl Drop for RunningTurn {
         if let Some(mut child) = self.child.take() {
             ask_to_stop(&mut child);
             // Its end is nobody's to report; it must not stay behind as a zombie.
-            tokio::spawn(async move { drop(wait_or_kill(&mut child).await) });
+            let folder = self.folder.take();
+            tokio::spawn(async move {
+                drop(wait_or_kill(&mut child).await);
+                remove(folder).await;
+            });
         }
+    }
+}
+
+/// Removes the folder of a turn: what counts of it is in the job's snapshots.
+async fn remove(folder: Option<PathBuf>) {
+    if let Some(folder) = folder {
+        // What is left of it is in a folder of its own in the cache.
+        let _ = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
     }
 }
 
@@ -237,7 +287,11 @@ mod tests {
         TurnRunner { process, args: JobArgs::default(), takes_over: true }
     }
 
-    fn words_of(answer: Option<super::super::turn::TurnAnswer>, account: Option<&str>) -> Vec<String> {
+    fn words_of(
+        answer: Option<super::super::turn::TurnAnswer>,
+        account: Option<&str>,
+        workspace: Option<&OwnWorkspace>,
+    ) -> Vec<String> {
         let input = TurnInput {
             format_version: 1,
             expert: "owl".parse().unwrap(),
@@ -245,10 +299,11 @@ mod tests {
             project: String::new(),
             flags: Vec::new(),
             account: account.map(|name| name.parse().unwrap()),
+            workspace_from: None,
             answer,
         };
         let model = ModelArgs { max_steps: Some(3), ..ModelArgs::default() };
-        let command = runner().command(&"j1".parse().unwrap(), &input, model).unwrap();
+        let command = runner().command(&"j1".parse().unwrap(), &input, model, workspace).unwrap();
         command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
@@ -264,12 +319,20 @@ mod tests {
 
     #[test]
     fn a_turn_is_a_command_that_the_query_is_no_part_of() {
-        let line = words_of(None, None).join(" ");
+        let line = words_of(None, None, None).join(" ");
         assert_eq!(line, "run owl - --ensure --job-id j1 --max-steps 3 --output json --quiet --no-interactive");
-        let line = words_of(None, Some("nightly"));
+        let line = words_of(None, Some("nightly"), None);
         assert!(line.ends_with(&["--account".to_owned(), "nightly".to_owned()]), "{line:?}");
-        let answer = super::super::turn::TurnAnswer { checkpoint: "c1".parse().unwrap(), text: "-x".to_owned() };
-        let line = words_of(Some(answer), Some("nightly")).join(" ");
+        let answer = || super::super::turn::TurnAnswer { checkpoint: "c1".parse().unwrap(), text: "-x".to_owned() };
+        let source = "https://example.com/owls#v1".parse().unwrap();
+        let workspace = OwnWorkspace { source, folder: "/cache/w".into() };
+        let line = words_of(None, None, Some(&workspace)).join(" ");
+        assert!(line.contains("--workspace /cache/w") && line.contains("--snapshot every"), "{line}");
+        assert!(line.contains("--workspace-from 'https") || line.contains("--workspace-from https"), "{line}");
+        assert!(!line.contains("--restore"), "{line}");
+        let line = words_of(Some(answer()), None, Some(&workspace)).join(" ");
+        assert!(line.starts_with("resume j1 - --answer-to c1 --restore "), "{line}");
+        let line = words_of(Some(answer()), Some("nightly"), None).join(" ");
         assert!(line.starts_with("resume j1 - --answer-to c1 --max-steps 3 "), "{line}");
         assert!(line.ends_with(" --account nightly"), "{line}");
     }

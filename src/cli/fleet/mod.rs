@@ -12,6 +12,7 @@ pub mod child;
 mod ingress;
 mod label;
 mod service;
+mod source;
 mod submit;
 mod turn;
 mod wait;

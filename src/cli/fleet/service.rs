@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use perstack::workspace_source::{WorkspaceSource, WorkspaceSourceError};
 use restate_sdk::context::{
     ContextAwakeables as _, ContextClient as _, ContextReadState as _, ContextWriteState as _, ObjectContext,
     SharedObjectContext,
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::child::{ProcessEnd, TurnRunner};
+use super::source::{SourceRule, repository};
 use super::turn::{FORMAT_VERSION, FleetJobState, ProjectFiles, TurnEnd, TurnInput, parse_flags};
 
 /// The handlers' names.
@@ -57,6 +59,8 @@ const KEPT: Duration = Duration::from_hours(7 * 24);
 /// A worker's offer.
 pub struct JobService {
     pub runner: TurnRunner,
+    /// The repositories that jobs may have their workspaces made from.
+    pub sources: Vec<SourceRule>,
     /// The worker's project.
     pub project: ProjectFiles,
     /// The turns that may run at the same time.
@@ -134,6 +138,20 @@ impl JobService {
         Ok(Json(end))
     }
 
+    /// The source of the workspace that the job is to have of its own.
+    fn source(&self, input: &TurnInput) -> Result<Option<WorkspaceSource>, String> {
+        let Some(text) = &input.workspace_from else { return Ok(None) };
+        let source: WorkspaceSource = text.parse().map_err(|error: WorkspaceSourceError| error.to_string())?;
+        let address = &repository(&source)?.address;
+        if !self.sources.iter().any(|rule| rule.covers(address)) {
+            return Err(format!(
+                "the worker makes no workspace from {address}: `fleet worker --workspace-source` names the repositories that \
+                 jobs may use"
+            ));
+        }
+        Ok(Some(source))
+    }
+
     /// Runs a turn, or refuses it.
     async fn turn(&self, key: &str, input: &TurnInput, stop: &CancellationToken) -> Result<TurnEnd, HandlerError> {
         if input.format_version > FORMAT_VERSION {
@@ -153,16 +171,22 @@ impl JobService {
             Ok(model) => model,
             Err(text) => return Ok(TurnEnd::refused(text)),
         };
+        let source = match self.source(input) {
+            Ok(source) => source,
+            Err(text) => return Ok(TurnEnd::refused(text)),
+        };
         let place = tokio::select! {
-            place = tokio::time::timeout(PATIENCE, self.places.acquire()) => place,
+            biased;
+            // A place that becomes free while the worker ends is nobody's.
             () = stop.cancelled() => return Err("the worker ends".into()),
+            place = tokio::time::timeout(PATIENCE, self.places.acquire()) => place,
         };
         let Ok(Ok(_place)) = place else {
             self.board.has_no_place();
             return Err("the worker is full".into());
         };
         let shown = self.board.begins(key, &input.expert);
-        match self.runner.run(&job, input, model, stop).await? {
+        match self.runner.run(&job, input, (model, source), stop).await? {
             // Stopped with the worker: another one goes on.
             ProcessEnd::Turn(_) if self.closing.is_cancelled() => {
                 shown.given_back(None);

@@ -7,8 +7,10 @@ use clap::Args;
 use perstack::fact::{Clock as _, IdGenerator};
 use perstack::id::{AccountId, JobId};
 use perstack::runtime::SystemClock;
+use perstack::workspace_source::WorkspaceSource;
 
 use super::ingress::{FleetJob, IngressArgs};
+use super::source::repository;
 use super::turn::{FORMAT_VERSION, ProjectFiles, TurnInput, flags_of};
 use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
@@ -46,6 +48,10 @@ pub struct SubmitArgs {
     /// its limits, from now on and for all of them; once it has limits, they need not be given again
     #[arg(long, value_name = "NAME", help_heading = "Budgets")]
     account: Option<AccountId>,
+    /// Have the job work in a workspace of its own, made from this git repository (https://…, ssh://…, HOST:PATH) with
+    /// #REVISION, a tag or a whole commit. The workers say which repositories they take (`--workspace-source`)
+    #[arg(long, value_name = "SOURCE", help_heading = "Places")]
+    workspace_from: Option<WorkspaceSource>,
     #[command(flatten, next_help_heading = "Places")]
     config: ConfigArgs,
 }
@@ -54,6 +60,13 @@ pub struct SubmitArgs {
 pub fn run(args: &SubmitArgs, process: &Process) -> Result<Exit, Failure> {
     let id = args.job_id.clone().unwrap_or_else(|| JobId::from(IdGenerator::new(SystemClock.stamp()).uuid()));
     let job = args.ingress.job(id, process)?;
+    if let Some(source) = &args.workspace_from {
+        repository(source).map_err(|why| {
+            Failure::usage(anyhow!("--workspace-from: {why}"))
+                .help("name a git repository with a tag or a whole commit: https://…#REVISION")
+        })?;
+    }
+    let workspace_from = args.workspace_from.as_ref().map(ToString::to_string);
     let setup = Setup::read(process, &args.config.place(), &args.model, ProjectNeed::Required)?;
     let expert = setup.expert(&args.expert)?;
     let sources = InputSources {
@@ -66,12 +79,13 @@ pub fn run(args: &SubmitArgs, process: &Process) -> Result<Exit, Failure> {
         quiet: false,
     };
     let input = TurnInput {
-        format_version: if args.account.is_some() { FORMAT_VERSION } else { 1 },
+        format_version: if args.account.is_some() || workspace_from.is_some() { FORMAT_VERSION } else { 1 },
         expert,
         query: sources.required()?.query,
         project: ProjectFiles::of(&setup).digest().map_err(Failure::usage)?,
         flags: flags_of(&args.model),
         account: args.account.clone(),
+        workspace_from,
         answer: None,
     };
     async_runtime()?.block_on(hand_over(&job, &input))?;

@@ -38,6 +38,9 @@ pub struct TurnInput {
     /// The account of the workers' storage that it draws on. Since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// The repository that its workspace is made from, with a revision. Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_from: Option<String>,
     /// The answer to the question that the job waits with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<TurnAnswer>,
@@ -85,13 +88,16 @@ impl FleetJobState {
     /// The reason why this cannot be the job of `input`; `None` if it can. A job that was refused leaves its id to others: where
     /// something is stored of it all the same, the storage refuses them.
     pub fn refusal(&self, input: &TurnInput) -> Option<String> {
-        let TurnInput { expert, query, .. } = &self.input;
+        let TurnInput { expert, query, workspace_from, .. } = &self.input;
         if self.end.as_ref().is_some_and(|end| end.exit == Exit::Usage as u8) {
             None
         } else if *expert != input.expert {
             Some(format!("a job of this id was submitted before, of another expert: {expert}"))
         } else if *query != input.query {
             Some("a job of this id was submitted before, with another query".to_owned())
+        } else if *workspace_from != input.workspace_from {
+            let from = workspace_from.as_deref().unwrap_or("that of the worker");
+            Some(format!("a job of this id was submitted before, with another workspace: {from}"))
         } else {
             None
         }
@@ -202,6 +208,7 @@ mod tests {
             project: String::new(),
             flags: words("--max-steps 3"),
             account: None,
+            workspace_from: None,
             answer: None,
         };
         let state =
@@ -213,6 +220,8 @@ mod tests {
             assert!(known.refusal(&input("q")).is_none() && known.refusal(&larger).is_none());
             assert!(known.refusal(&input("other")).unwrap().contains("with another query"));
             assert!(known.refusal(&another).unwrap().contains("of another expert: owl"));
+            let elsewhere = TurnInput { workspace_from: Some("https://example.com/owls#v1".to_owned()), ..input("q") };
+            assert!(known.refusal(&elsewhere).unwrap().contains("with another workspace: that of the worker"));
             assert_eq!(known.is_at_work_on(&input("q")), known.end.is_none());
             assert!(!known.is_at_work_on(&larger));
         }

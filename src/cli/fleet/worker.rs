@@ -21,12 +21,14 @@ use super::child::{END, TurnRunner};
 use super::ingress::Engine;
 use super::label::{Label, service_of};
 use super::service::JobService;
+use super::source::SourceRule;
 use super::turn::ProjectFiles;
 use crate::cli::failure::Failure;
 use crate::cli::job_runner::async_runtime;
 use crate::cli::options::{JobArgs, LockArgs, ModelArgs, PermissionArgs, PlaceArgs};
 use crate::cli::setup::{ProjectNeed, Setup};
 use crate::cli::signals::Signals;
+use crate::cli::workspace_from::own_folder;
 use crate::cli::{Exit, Process, trust};
 
 /// The address that the engine's documents use for services.
@@ -63,6 +65,10 @@ pub struct WorkerArgs {
     /// Jobs at a time
     #[arg(long, value_name = "N", default_value_t = PARALLEL, value_parser = clap::value_parser!(u32).range(1..=1024))]
     parallel: u32,
+    /// Make workspaces for jobs that ask for one of their own (`submit --workspace-from`) from this git repository; one that
+    /// ends with `/` or `:` stands for all whose addresses begin so (repeatable). The worker's own git and credentials are used
+    #[arg(long, value_name = "ADDRESS")]
+    workspace_source: Vec<SourceRule>,
     /// The engine's public key: requests that are not signed by it are refused (repeatable)
     #[arg(long, value_name = "KEY")]
     identity_key: Vec<String>,
@@ -104,8 +110,13 @@ pub fn run(args: &WorkerArgs, process: &Process) -> Result<Exit, Failure> {
     let closing = CancellationToken::new();
     let places = usize::try_from(args.parallel).unwrap_or(Semaphore::MAX_PERMITS);
     let board = Arc::new(Board::new(process, places));
+    if !args.workspace_source.is_empty() && own_folder(process).is_none() {
+        return Err(Failure::usage(anyhow!("there is no cache folder for the workspaces of jobs"))
+            .help("set HOME or XDG_CACHE_HOME"));
+    }
     let service = JobService {
         runner: TurnRunner { process: process.clone(), args: job, takes_over: setup.remote.is_some() },
+        sources: args.workspace_source.clone(),
         project: ProjectFiles::of(&setup),
         places: Semaphore::new(places),
         closing: closing.clone(),

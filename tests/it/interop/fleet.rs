@@ -2,6 +2,7 @@
 //! `fleet`; their storage is an object store.
 
 mod series;
+mod workspaces;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -119,13 +120,17 @@ fn ask(address: &str, path: &str, body: &serde_json::Value) -> String {
 
 impl Fleet {
     fn start(answers: impl IntoIterator<Item = Answer>) -> Option<Self> {
+        Self::in_world(asking(), answers)
+    }
+
+    fn in_world(world: Test, answers: impl IntoIterator<Item = Answer>) -> Option<Self> {
         let (servers, binary) = (servers()?, path_in(BINARY, ".ci/interop")?);
         let [node, ingress, admin, own] = free_ports();
         let program = servers.join("node/node_modules/@restatedev/restate-server-linux-x64/bin/restate-server");
         assert!(program.is_file(), "not installed: {}", program.display());
         let s3 = S3::start();
         let test = s3
-            .at(asking())
+            .at(world)
             .env("PERSTACK_STORAGE", "s3://owls/nightly")
             .env("PERSTACK_INGRESS", &format!("http://127.0.0.1:{ingress}"))
             .env("PERSTACK_TRUST", "1")
