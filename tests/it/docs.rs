@@ -3,6 +3,7 @@
 mod book;
 mod configurations;
 mod errors;
+mod fleet_options;
 mod getting_started;
 mod readme;
 

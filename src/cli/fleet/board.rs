@@ -147,9 +147,9 @@ impl Board {
         let BoardState { view, live } = state;
         let text = if line.is_empty() { String::new() } else { format!("{line}\n") };
         match live {
-            Some(live) => {
-                let lines = view.lines(self.began.elapsed(), live.size());
-                live.draw(&text, &lines);
+            Some(terminal) => {
+                let lines = view.lines(self.began.elapsed(), terminal.size());
+                terminal.draw(&text, &lines);
             }
             // With stderr closed there is no place left to report to.
             None => drop(io::stderr().lock().write_all(text.as_bytes())),
@@ -179,13 +179,16 @@ impl ShownJob<'_> {
         let mut state = self.board.state();
         *count(&mut state.view.counts) += 1;
         state.view.take(self.number);
-        let what = shortened(&visible(what), MAX_REASON);
-        let what = if is_well { what } else { paint.red(&what) };
-        let took = match &state.live {
-            Some(_) => paint.dim(&format!(" ({})", duration(millis(began.elapsed().saturating_sub(self.since))))),
-            None => String::new(),
+        let what = visible(what);
+        let line = if let Some(terminal) = &state.live {
+            let took = format!(" ({})", duration(millis(began.elapsed().saturating_sub(self.since))));
+            let columns = terminal.size().0.saturating_sub(MARGIN + took.len());
+            let line = shortened(&format!("{}: {what}", self.key), columns.max(1));
+            format!("{}{}", if is_well { line } else { paint.red(&line) }, paint.dim(&took))
+        } else {
+            format!("{}: {}", self.key, shortened(&what, MAX_REASON))
         };
-        self.board.write(&mut state, &format!("{}: {what}{took}", self.key));
+        self.board.write(&mut state, &line);
     }
 }
 
@@ -296,7 +299,7 @@ mod tests {
             "2 of 4 at work, others wait for a place, 240 completed, 2 waiting for an answer, 1 stopped, 3 failed, 4 given \
              back\n  review-1  reviewer  1 min 2 s\n  review-2  reviewer  1 min 1 s"
         );
-        view.had_no_place = Some(Duration::from_secs(60));
+        view.had_no_place = Some(Duration::from_mins(1));
         view.is_ending = true;
         assert!(drawn(&view, (120, 24)).starts_with("ending, 2 at work, 240 completed"));
     }

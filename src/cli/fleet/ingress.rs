@@ -258,6 +258,7 @@ impl FleetJob {
                 match self.state().await {
                     Ok(Some(state)) => return Ok(state),
                     Ok(None) => tokio::time::sleep(PAUSE).await,
+                    Err(error) if error.may_pass => tokio::time::sleep(PAUSE).await,
                     Err(error) => return Err(Failure::from(error)),
                 }
             }
