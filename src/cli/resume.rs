@@ -134,7 +134,12 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_trust(trust, process, job.output.quiet);
     let sent = sources.optional()?;
     if args.restore {
-        restore::restore_for_resume(&job.place, &args.checkpoint, process, job.output.quiet)?;
+        if args.answer_to.is_some() {
+            let id = args.checkpoint.parse().map_err(Failure::usage)?;
+            restore::restore_to_go_on(&job.place, &id, process, job.output.quiet)?;
+        } else {
+            restore::restore_for_resume(&job.place, &args.checkpoint, process, job.output.quiet)?;
+        }
     }
     let setup = setup.with_workspace(made, job.output.quiet);
     job_runner::run(process, &job, setup, files, args.command(sent)?, &JobOrigin::Command(&args.live()))

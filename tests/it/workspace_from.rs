@@ -261,7 +261,9 @@ fn a_job_that_is_brought_to_its_end_on_another_machine_has_its_files() {
     drop(first);
     let test = elsewhere(test, "b");
     test.server().script([reads("c3", "new.txt"), Answer::text("Done.")]);
-    assert_eq!(start(&test, ["--snapshot", "every"]).finish().assert_code(0).stdout, "Done.\n");
+    let ran = start(&test, ["--snapshot", "every"]).finish().assert_code(0);
+    assert_eq!(ran.stdout, "Done.\n");
+    assert!(ran.stderr.contains("restored snapshot"), "{}", ran.stderr);
     assert_eq!(fs::read_to_string(made(&test, "b").join("new.txt")).unwrap(), "new");
     assert!(format!("{:?}", test.server().requests().last().unwrap().results()).contains("new"));
     // It has its answer: nothing is restored, and no model asked.

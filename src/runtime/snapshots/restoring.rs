@@ -9,10 +9,11 @@ use crate::hint::ErrorHint as _;
 use crate::id::JobId;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
-use crate::runtime::job::resume_point;
+use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::options::{Options, ResumeFrom};
 use crate::runtime::snapshots::failure::SnapshotError;
 use crate::runtime::snapshots::stored::StoredSnapshots;
+use crate::runtime::snapshots::timeline::timeline;
 use crate::runtime::snapshots::{PackSink, closed_files, has_secret, seconds};
 use crate::snapshot::SnapshotId;
 use crate::store::{Found, JobStore, PackWriter, Store, StoreError};
@@ -65,12 +66,24 @@ impl CheckpointSnapshot {
         Self::where_it_goes_on(store, &resume_point::find(store, &ResumeFrom::Named(name.to_owned()))?)
     }
 
-    /// The same for the job of exactly this id.
+    /// The same for the job of exactly this id; of a step that was interrupted, with the last state before it.
     ///
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn of_job(store: &Store, job: &JobId) -> Result<Self, RunError> {
-        Self::where_it_goes_on(store, &store.find_job(job)?)
+        let (point, _) = resume_point::load(store, job, &store.find_job(job)?)?;
+        let mut head = point.head().clone();
+        if head.snapshot.is_none() {
+            let saved = match &point {
+                ResumePoint::Interrupted { past, .. } => past.last_save.as_ref(),
+                ResumePoint::Checkpoint(_) => None,
+            };
+            head.snapshot = saved.and_then(|save| save.head.snapshot.clone());
+        }
+        if head.snapshot.is_none() {
+            head.snapshot = timeline(store, job)?.pop().map(|point| point.snapshot);
+        }
+        Ok(Self { job: job.clone(), head })
     }
 
     fn where_it_goes_on(store: &Store, found: &Found) -> Result<Self, RunError> {

@@ -38,21 +38,29 @@ fn submit(fleet: &Fleet, from: &str) {
 
 #[test]
 fn a_job_has_a_workspace_of_its_own_and_its_files_behind_a_question() {
+    let gate = Gate::new();
     let question = Answer::calls([call("c2", "askUser", json!({"question": "Which owl?"}))]);
     let Some((fleet, repository)) = fleet([writes("c1", "b.txt", "written"), question]) else { return };
-    let _worker = worker(&fleet);
+    let first = worker(&fleet);
     submit(&fleet, &repository.address("#v1"));
     fleet.fleet(&["wait", "nest"]).assert_code(4);
     assert!(!fleet.test.workspace().join("b.txt").exists(), "it worked in the worker's workspace");
     assert_eq!(left(&fleet), 0);
-    fleet.script([reads("c3", "b.txt"), reads("c4", "a.txt"), Answer::text("Done.")]);
+    let lost = Answer::text("Lost.").delay(&gate);
+    fleet.script([reads("c3", "b.txt"), lost]);
     fleet.fleet(&["answer", "nest", "The tawny owl."]).assert_code(0);
+    // Its process is killed behind a step: the answer's turn is tried again.
+    first.wait_for_request(4);
+    fleet.script([reads("c4", "b.txt"), reads("c5", "a.txt"), Answer::text("Done.")]);
+    let _second = worker(&fleet);
+    first.kill();
+    gate.open();
+    drop(first);
     assert_eq!(fleet.fleet(&["wait", "nest"]).assert_code(0).stdout, "Done.\n");
     let requests = fleet.test.server().requests();
     let results = requests.last().unwrap().results();
     let has = |text: &str| results.iter().any(|result| format!("{result:?}").contains(text));
     assert!(has("written") && has("one"), "{results:?}");
-    assert_eq!(left(&fleet), 0);
     for mark in ["HOOK", "FILTER", "LFS"] {
         assert!(!fleet.test.root().join(mark).exists(), "{mark}");
     }
