@@ -1,14 +1,15 @@
 //! JSON text from outside whose strings may not be Unicode: a `\ud83d` without its other half, which JSON's grammar
-//! allows and no Rust string holds. And fields whose `null` is a value, and changes of all strings of a value.
+//! allows and no Rust string holds. And fields whose `null` is a value, changes of all strings of a value, and texts
+//! that are written quickly.
 //!
 //! `provider` and `skill` read their servers' JSON with it. Bytes that are not UTF-8 are left to them. `redact` and `replay`
-//! change strings.
+//! change strings; `provider` and `written_json` write texts.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize as _, Deserializer};
+use serde::{Deserialize as _, Deserializer, Serialize};
 use serde_json::Value;
 
 const HIGH: RangeInclusive<u16> = 0xD800..=0xDBFF;
@@ -28,6 +29,42 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
         Cow::Owned(mended) => serde_json::from_str(&mended),
         Cow::Borrowed(_) => Err(error),
     })
+}
+
+/// Writes a value as JSON.
+pub fn write<T: Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) {
+    // Writing to memory cannot fail, nor can a value whose keys are texts.
+    let _ = serde_json::to_writer(text, value);
+}
+
+/// Writes a text as JSON, as [`write`] does. Conversations are mostly texts, and serde's code for any writer and any format
+/// takes some times as long.
+pub fn write_text(json: &mut Vec<u8>, text: &str) {
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    json.reserve(text.len().saturating_add(2));
+    json.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(is_escaped)
+        && let Some((plain, [escaped, behind @ ..])) = rest.split_at_checked(at)
+    {
+        json.extend_from_slice(plain);
+        let short = match escaped {
+            b'"' | b'\\' => Some(*escaped),
+            b'\n' => Some(b'n'),
+            b'\t' => Some(b't'),
+            b'\r' => Some(b'r'),
+            0x08 => Some(b'b'),
+            0x0C => Some(b'f'),
+            _ => None,
+        };
+        match short {
+            Some(letter) => json.extend_from_slice(&[b'\\', letter]),
+            None => json.extend_from_slice(format!("\\u{escaped:04x}").as_bytes()),
+        }
+        rest = behind;
+    }
+    json.extend_from_slice(rest);
+    json.push(b'"');
 }
 
 /// Reads a value that may be `null`, in a field that may be absent.
@@ -115,6 +152,16 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(parse::<Value>(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_written_as_serde_writes_it() {
+        let every: String = ('\0'..='\u{100}').chain(['\u{2028}', '🦉']).collect();
+        for text in ["", "owl", "\"", "\\n", "\n", "a\tb\r", &every, &every.repeat(2)] {
+            let mut own = b"[".to_vec();
+            write_text(&mut own, text);
+            assert_eq!(String::from_utf8(own).unwrap(), format!("[{}", json!(text)));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Messages and facts in the very form in which this program writes them, read some times as quickly as serde reads them in
-//! any form: [`messages`], [`fact`]. `store` reads long records with it.
+//! any form: [`messages`], [`fact`]. And messages in that form, written as quickly ([`write`]). `store` reads and writes long
+//! records with it.
 //!
 //! Whatever is written otherwise, a part of a message or all of it, is left to serde. So nothing is read here that serde
 //! would read as something else, or not at all; `tests` hold it to that.
@@ -244,6 +245,8 @@ fn result(json: &mut WrittenJson<'_>) -> Option<ToolResult> {
     json.needs("}")?;
     Some(ToolResult { id, skill_name, tool_name, result, is_error, found_tools: Box::default() })
 }
+
+pub mod write;
 
 #[cfg(test)]
 mod tests;

@@ -83,7 +83,14 @@ pub(super) fn whole(
     log: Option<LogPosition>,
     setting: Option<&RunSetting>,
 ) -> Result<Vec<u8>, StoreError> {
-    atomic::on_one_line(path, &WrittenCheckpoint { head, messages: Some(messages), log, setting })
+    let mut bytes = atomic::on_one_line(path, &WrittenCheckpoint { head, messages: Some(&[]), log, setting })?;
+    // Messages are nearly all of it, and take serde some times as long. They belong into the list behind the head.
+    let head_end = atomic::on_one_line(path, head)?.len().saturating_sub("}\n".len());
+    let place = head_end.saturating_add(r#","messages":["#.len());
+    let behind = bytes.split_off(place.min(bytes.len()));
+    written_json::write::messages(&mut bytes, messages);
+    bytes.extend(behind);
+    Ok(bytes)
 }
 
 /// The bytes that the file of a checkpoint at `path` has when it is in the form of `stored`. `setting`: the object that
@@ -274,4 +281,26 @@ fn check_version(object: &Map<String, Value>, path: &Path) -> Result<(), StoreEr
 fn decode<T: for<'de> Deserialize<'de>>(value: Value, path: &Path) -> Result<T, StoreError> {
     serde_json::from_value(value)
         .map_err(|error| StoreError::damaged(path, None, format!("it cannot be read ({error})")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{head, messages, setting};
+    use super::*;
+
+    #[test]
+    fn a_whole_checkpoint_is_the_json_of_its_parts() {
+        let head = CheckpointHead { found_tools: vec!["},\"messages\":[]".into()], ..head("r1", "c1", 1) };
+        let log = LogPosition { facts: 2, bytes: 3, chain: "c".into() };
+        let setting = setting("j1", "r1", 1);
+        let path = Path::new("c.json");
+        for messages in [messages(), Vec::new()] {
+            for (log, setting) in [(Some(log.clone()), Some(&setting)), (None, Some(&setting)), (None, None)] {
+                let expected = WrittenCheckpoint { head: &head, messages: Some(&messages), log: log.clone(), setting };
+                let expected = atomic::on_one_line(path, &expected).unwrap();
+                let written = whole(path, &head, &messages, log, setting).unwrap();
+                assert_eq!(String::from_utf8(written), String::from_utf8(expected));
+            }
+        }
+    }
 }

@@ -91,14 +91,14 @@ fn original(id: &str, step: u64) -> Value {
                               "args": {"question": "Which owl?"}}], "retryCount": 0})
 }
 
-fn head(run: &str, id: &str, step: u64) -> CheckpointHead {
+pub(super) fn head(run: &str, id: &str, step: u64) -> CheckpointHead {
     let mut head: CheckpointHead = serde_json::from_value(original(id, step)).unwrap();
     head.format_version = 1;
     head.run_id = run.parse().unwrap();
     head
 }
 
-fn messages() -> Vec<Message> {
+pub(super) fn messages() -> Vec<Message> {
     serde_json::from_value(original("c1", 1)["messages"].clone()).unwrap()
 }
 

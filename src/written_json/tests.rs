@@ -144,6 +144,17 @@ fn messages_of_any_form_are_read() {
     assert_eq!(quickly("[]", messages), Some(Vec::new()));
 }
 
+#[test]
+fn messages_are_written_as_serde_writes_them() {
+    let all: Vec<Message> = usual_messages().into_iter().chain(other_messages()).collect();
+    for some in [&all[..], &all[..1], &[]] {
+        let mut written = b"[".to_vec();
+        write::messages(&mut written, some);
+        written.push(b']');
+        assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(some).unwrap());
+    }
+}
+
 /// Texts that a few wrong bytes make of `text`.
 fn damaged(text: &str) -> impl Iterator<Item = String> {
     let places = text.char_indices().map(|(at, letter)| (at, at + letter.len_utf8()));

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::settled_text::{SettledText, write, write_field};
+use super::settled_text::{SettledText, write_field};
+use crate::json_text::write;
 use crate::provider::http::request_body::RequestBody;
 
 /// Most bytes of a piece that is copied rather than sent as a piece of its own: the client sends so many pieces at once.

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::json_text::write;
+
 /// Bytes of a piece that is not joined with others any more. Our own choice: the HTTP client takes some 400 KiB at once,
 /// however few pieces they are in, and copies of large texts leave holes in memory.
 const WHOLE_PIECE: usize = 64 << 10;
@@ -135,42 +137,6 @@ impl SettledText {
     }
 }
 
-/// Writes a value as JSON.
-pub fn write<T: Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) {
-    // Writing to memory cannot fail, nor can a value whose keys are texts.
-    let _ = serde_json::to_writer(text, value);
-}
-
-/// Writes a text as JSON, as [`write`] does. Conversations are mostly texts, and serde's code for any writer and any format
-/// takes some times as long.
-pub fn write_text(json: &mut Vec<u8>, text: &str) {
-    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-    json.reserve(text.len().saturating_add(2));
-    json.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(is_escaped)
-        && let Some((plain, [escaped, behind @ ..])) = rest.split_at_checked(at)
-    {
-        json.extend_from_slice(plain);
-        let short = match escaped {
-            b'"' | b'\\' => Some(*escaped),
-            b'\n' => Some(b'n'),
-            b'\t' => Some(b't'),
-            b'\r' => Some(b'r'),
-            0x08 => Some(b'b'),
-            0x0C => Some(b'f'),
-            _ => None,
-        };
-        match short {
-            Some(letter) => json.extend_from_slice(&[b'\\', letter]),
-            None => json.extend_from_slice(format!("\\u{escaped:04x}").as_bytes()),
-        }
-        rest = behind;
-    }
-    json.extend_from_slice(rest);
-    json.push(b'"');
-}
-
 /// A value as JSON.
 pub fn json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut text = Vec::new();
@@ -245,16 +211,6 @@ mod tests {
         other.push("!");
         settled.append(other);
         assert!(text(&settled).ends_with(".!"));
-    }
-
-    #[test]
-    fn a_text_is_written_as_serde_writes_it() {
-        let every: String = ('\0'..='\u{100}').chain(['\u{2028}', '🦉']).collect();
-        for text in ["", "owl", "\"", "\\n", "\n", "a\tb\r", &every, &every.repeat(2)] {
-            let mut own = b"[".to_vec();
-            write_text(&mut own, text);
-            assert_eq!(String::from_utf8(own).unwrap(), format!("[{}", json!(text)));
-        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::body_text::BodyText;
-use super::settled_text::{SettledText, write};
+use super::settled_text::SettledText;
+use crate::json_text::write;
 
 /// User turns with a cache breakpoint: the last, so that the next request finds all of this one cached, and the one
 /// before, where this request finds what the previous one wrote even when more blocks came in between than Anthropic

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::NAME;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::json_text::{write, write_text};
 use crate::provider::tool_names;
 use crate::provider::wire::media::{Media, MediaLimits};
-use crate::provider::wire::settled_text::{write, write_text};
 use crate::provider::wire::turn::WireBlock;
 
 /// Anthropic's limits: 5 MiB and 8000 pixels for an image, 32 MiB for a whole request.

@@ -13,10 +13,11 @@ use super::native::{NativeCalls, RequestedNative, container_block, is_call};
 use super::{VERSION, thinking};
 use crate::content::{Content, ExpertPart};
 use crate::generation::GenerateRequest;
+use crate::json_text::write;
 use crate::message::Message;
 use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::schema;
-use crate::provider::wire::settled_text::{json, write};
+use crate::provider::wire::settled_text::json;
 use crate::provider::wire::turn::{BlockForm, BlockTurns, TurnRole};
 use crate::provider::{EncodedRequest, Encoder};
 

@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use super::NAME;
 use super::layout::{ContentLayout, LayoutPart, Placed};
 use crate::content::{Content, ExpertPart, ResultPart};
+use crate::json_text::write;
 use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::media::{Media, MediaLimits};
-use crate::provider::wire::settled_text::{SettledText, write};
+use crate::provider::wire::settled_text::SettledText;
 
 /// The signature that Google documents for calls that another model made, which have no signature
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). Of its two values, the one that Vertex AI documents
