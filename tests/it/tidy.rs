@@ -163,3 +163,21 @@ fn every_file_is_part_of_the_build() {
         assert_none(&forgotten, "files that no module declares");
     }
 }
+
+/// `fuzz/run all smoke` takes dependencies as they were built for the tests, and builds those of other versions anew.
+#[test]
+fn the_fuzzer_is_locked_to_the_versions_of_the_product() {
+    let packages = |path: &str| -> Vec<String> {
+        let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let lock: toml::Table = toml::from_str(&lock).unwrap();
+        let packages = lock["package"].as_array().unwrap().iter();
+        packages.map(|package| format!("{} {}", package["name"], package["version"])).collect()
+    };
+    let own = packages("Cargo.lock");
+    let name = |package: &str| package.split(' ').next().map(str::to_owned);
+    let is_shared = |package: &String| own.iter().any(|other| name(other) == name(package));
+    let mut others = packages("fuzz/Cargo.lock");
+    assert!(others.iter().any(|package| own.contains(package)), "no version is the same");
+    others.retain(|package| is_shared(package) && !own.contains(package));
+    assert_none(&others, "versions in fuzz/Cargo.lock; copy Cargo.lock there, and run cargo metadata in fuzz");
+}
