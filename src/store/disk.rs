@@ -12,6 +12,7 @@ use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, Metadata, OpenOptions};
 
+use super::file_state::FileState;
 use super::no_links::{open_beneath, open_folder, parent, search_folder};
 
 /// A file that was created, and the folder that holds it, for its next name there.
@@ -130,16 +131,31 @@ impl ReadFolder {
         search_folder(path).map(Self)
     }
 
-    /// Reads the file at `path` below the folder into `buffer`, by one call: a device or a pipe, which none of ours is, gives
-    /// what it has at once, or nothing.
+    /// Opens the file at `path` below the folder, to be read by [`read_small`].
     ///
     /// # Errors
-    /// The system's, also where it has no single call for a path without links; a file that the buffer cannot hold.
-    pub fn read<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-        let len = open_beneath(&self.0, path)?.read(buffer)?;
-        // What fills the buffer may go on.
-        buffer.get(..len).filter(|_| len < buffer.len()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    /// The system's, also where it has no single call for a path without links.
+    pub fn open_file(&self, path: &Path) -> io::Result<File> {
+        open_beneath(&self.0, path)
     }
+
+    /// The state of the file at `path` below the folder, by one call that follows no link at its end.
+    ///
+    /// # Errors
+    /// As [`FileState::of`].
+    pub fn state(&self, path: &Path) -> io::Result<FileState> {
+        FileState::beneath(&self.0, path)
+    }
+}
+
+/// Reads a file into `buffer`, by one call: a device or a pipe, which none of ours is, gives what it has at once, or nothing.
+///
+/// # Errors
+/// The system's; a file that the buffer cannot hold.
+pub fn read_small<'a>(mut file: &File, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let len = file.read(buffer)?;
+    // What fills the buffer may go on.
+    buffer.get(..len).filter(|_| len < buffer.len()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {

@@ -44,6 +44,11 @@ impl Layout {
         self.root.join("jobs")
     }
 
+    /// `job-times.cache`: what is kept of jobs' files, to read fewer of them.
+    pub fn times_cache(&self) -> PathBuf {
+        self.root.join("job-times.cache")
+    }
+
     /// `jobs/{job}/`.
     pub fn job(&self, job: &JobId) -> PathBuf {
         self.jobs().join(job.as_str())

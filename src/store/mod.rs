@@ -13,6 +13,7 @@
 //! jobs/{job}/runs/{run}/event-{at}-{step}-{type}.json   the original's events, read only
 //! accounts/{account}.json, .lock           an account that jobs share
 //! batches/{batch}.json, .lock              many inputs, a job for each
+//! job-times.cache                          what lists are ordered by, once more; may be removed at any time
 //! ```
 //!
 //! A storage in an object store has such a folder on each machine, as a copy of it to work in ([`remote`]).
@@ -30,6 +31,7 @@ mod ends;
 mod error;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod file_state;
 mod find;
 mod holder;
 mod job;
@@ -47,6 +49,7 @@ pub mod remote;
 mod remove;
 mod seal;
 mod snapshot;
+mod times_cache;
 mod unsynced;
 
 /// The functions through which `store/` changes the disk.

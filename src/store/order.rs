@@ -2,19 +2,21 @@
 //! work on each. The runtime's history and `find` call it, and read of a job what they show of it.
 //!
 //! The times are in the jobs' files, and nowhere else: ids may be chosen, times of files change when a storage is copied,
-//! and a clock may have gone back. So every `job.json` is read, with as few calls as that takes; a job that has ended
-//! names the start of its last Run there, so that its Runs need not be looked at. Whatever is unusual about a job is left
-//! to the plain reading of `list`.
+//! and a clock may have gone back. So every `job.json` counts; one that is as it was when an earlier list read it is looked
+//! at ([`TimesCache`]), any other is read, with as few calls as that takes. A job that has ended names the start of its last
+//! Run there, so that its Runs need not be looked at. Whatever is unusual about a job is left to the plain reading of `list`.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use serde::Deserialize;
 
 use super::disk::ReadFolder;
-use super::{Store, StoreError};
+use super::file_state::FileState;
+use super::times_cache::{COARSEST_TICK, CachedTimes, NextCache, TimesCache};
+use super::{Store, StoreError, disk};
 use crate::checkpoint::FORMAT_VERSION;
 use crate::id::JobId;
 use crate::job::{Job, JobStatus};
@@ -44,10 +46,42 @@ impl Store {
     /// # Errors
     /// The system's error when the storage folder cannot be read; one that does not exist holds no jobs.
     pub fn job_times(&self) -> Result<Vec<JobTimes>, StoreError> {
-        let folder = ReadFolder::open(&self.layout.jobs()).ok();
-        let mut times = in_parallel(&self.job_ids()?, |id| self.times_of(folder.as_ref(), id));
-        times.sort_by(|a, b| (b.started_at.unwrap_or(0), &b.id).cmp(&(a.started_at.unwrap_or(0), &a.id)));
+        self.job_times_by(COARSEST_TICK)
+    }
+
+    /// The same on a file system whose clock has this tick, in nanoseconds.
+    fn job_times_by(&self, tick: i64) -> Result<Vec<JobTimes>, StoreError> {
+        let ids = self.job_ids()?;
+        let mut times = match ReadFolder::open(&self.layout.jobs()) {
+            Ok(folder) => self.cached_times(&folder, &ids, tick),
+            Err(_) => ids.iter().map(|id| self.plain_times(id)).collect(),
+        };
+        times.sort_unstable_by(|a, b| (b.started_at.unwrap_or(0), &b.id).cmp(&(a.started_at.unwrap_or(0), &a.id)));
         Ok(times)
+    }
+
+    fn cached_times(&self, folder: &ReadFolder, ids: &[JobId], tick: i64) -> Vec<JobTimes> {
+        let path = self.layout.times_cache();
+        let cache = TimesCache::read(&path);
+        let look = |id: &JobId| {
+            let state = folder.state(&job_file(id)).ok()?;
+            Some((state, cache.times(state)?))
+        };
+        let known = if cache.is_empty() { vec![None; ids.len()] } else { in_parallel(ids, look) };
+        let missing: Vec<&JobId> =
+            ids.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(id, _)| id).collect();
+        let next = TimesCache::begin_next(&path, missing.len(), ids.len(), tick);
+        let read = in_parallel(&missing, |id| match quick_times(folder, id, next.as_ref()) {
+            Some((state, times)) => (state.map(|state| (state, times)), JobTimes::new(id, Some(times))),
+            None => (None, self.plain_times(id)),
+        });
+        if let Some(next) = next {
+            let new = read.iter().filter_map(|(file, _)| *file).collect();
+            // It would only have saved the next list some time.
+            let _ = next.write(&path, known.iter().flatten().copied(), new);
+        }
+        let known = ids.iter().zip(known).filter_map(|(id, known)| Some(JobTimes::new(id, Some(known?.1))));
+        known.chain(read.into_iter().map(|(_, times)| times)).collect()
     }
 
     /// All jobs, the one that was worked on last first.
@@ -81,15 +115,16 @@ impl Store {
         Ok(self.runs(job)?.last().map_or(0, |run| run.started_at))
     }
 
-    fn times_of(&self, folder: Option<&ReadFolder>, id: &JobId) -> JobTimes {
-        let quick = folder.and_then(|folder| quick_times(folder, id));
-        let times = quick.or_else(|| self.read_job(id).ok().flatten().map(FileTimes::from));
-        let has_ended = |times: &&FileTimes| times.status != JobStatus::Running;
-        JobTimes {
-            id: id.clone(),
-            started_at: times.as_ref().map(|times| times.started_at),
-            last_run_at: times.as_ref().filter(has_ended).and_then(|times| times.last_run_at),
-        }
+    fn plain_times(&self, id: &JobId) -> JobTimes {
+        JobTimes::new(id, self.read_job(id).ok().flatten().map(FileTimes::from).map(CachedTimes::from))
+    }
+}
+
+impl JobTimes {
+    fn new(id: &JobId, times: Option<CachedTimes>) -> Self {
+        let (started_at, last_run_at) =
+            (times.map(|times| times.started_at), times.and_then(|times| times.last_run_at));
+        Self { id: id.clone(), started_at, last_run_at }
     }
 }
 
@@ -114,11 +149,26 @@ impl From<Job> for FileTimes {
     }
 }
 
-/// The times of a `job.json` that is as it should be; `None` for any other.
-fn quick_times(folder: &ReadFolder, id: &JobId) -> Option<FileTimes> {
+impl From<FileTimes> for CachedTimes {
+    fn from(times: FileTimes) -> Self {
+        let FileTimes { status, started_at, last_run_at, .. } = times;
+        Self { started_at, last_run_at: last_run_at.filter(|_| status != JobStatus::Running) }
+    }
+}
+
+/// The path of a job's file below the folder of jobs.
+fn job_file(id: &JobId) -> PathBuf {
+    Path::new(id.as_str()).join("job.json")
+}
+
+/// The times of a `job.json` that is as it should be, and its state if it is to be kept; `None` for any other.
+fn quick_times(folder: &ReadFolder, id: &JobId, next: Option<&NextCache>) -> Option<(Option<FileState>, CachedTimes)> {
+    let file = folder.open_file(&job_file(id)).ok()?;
+    // Before it is read: it is of this state, or of a later one.
+    let state = next.and_then(|next| FileState::of(&file).ok().filter(|state| next.keeps(*state)));
     let mut buffer = [0; BUFFER];
-    let bytes = folder.read(&Path::new(id.as_str()).join("job.json"), &mut buffer).ok()?;
-    serde_json::from_slice(bytes).ok().filter(|times: &FileTimes| times.format_version <= FORMAT_VERSION)
+    let times: FileTimes = serde_json::from_slice(disk::read_small(&file, &mut buffer).ok()?).ok()?;
+    (times.format_version <= FORMAT_VERSION).then(|| (state, times.into()))
 }
 
 /// The results for all items, in their order.
@@ -145,6 +195,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::JobStore;
     use super::super::tests::{World, job, setting};
     use super::*;
 
@@ -200,11 +251,15 @@ mod tests {
     }
 
     fn make(world: &World, name: &str, started_at: u64, runs: &[u64], left: Left) {
-        let mut job = job(name, started_at);
+        let job = job(name, started_at);
         let store = world.store.create_job(&job).unwrap();
         for (at, run_at) in runs.iter().enumerate() {
             drop(store.create_run(&setting(name, &format!("{name}-r{at}"), *run_at)).unwrap());
         }
+        leave(world, &store, job, left);
+    }
+
+    fn leave(world: &World, store: &JobStore, mut job: Job, left: Left) {
         let path = world.store.layout().job_file(&job.id);
         if matches!(left, Left::Running) {
             return;
@@ -244,6 +299,91 @@ mod tests {
             }
             prop_assert_eq!(quick(&world.store), plain(&world.store));
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Whatever a cache has of a file, any change of the file counts.
+        #[test]
+        fn the_order_is_the_same_from_a_cache_however_jobs_changed_since(
+            jobs in prop::collection::vec((1_u64..9, left(), prop::option::of((1_u64..9, left()))), 0..6),
+        ) {
+            let world = World::new();
+            for (at, (started_at, left, _)) in jobs.iter().enumerate() {
+                make(&world, &format!("j{at}"), *started_at, &[4], *left);
+            }
+            cache_all(&world.store);
+            prop_assert_eq!(quick(&world.store), plain(&world.store));
+            for (at, (_, _, change)) in jobs.iter().enumerate() {
+                let Some((started_at, left)) = change else { continue };
+                let job = job(&format!("j{at}"), *started_at);
+                let store = world.store.open_job(&job.id).unwrap();
+                store.write_job(&job).unwrap();
+                leave(&world, &store, job, *left);
+            }
+            prop_assert_eq!(quick(&world.store), plain(&world.store));
+        }
+    }
+
+    /// Writes a cache of all files, however few and new they are, with these times of each.
+    fn cache_as(store: &Store, times_of: impl Fn(CachedTimes) -> CachedTimes) {
+        let path = store.layout().times_cache();
+        fs::create_dir_all(store.layout().jobs()).unwrap();
+        let next = TimesCache::begin_next(&path, 64, 64, ANY_TICK).unwrap();
+        let folder = ReadFolder::open(&store.layout().jobs()).unwrap();
+        let ids = store.job_ids().unwrap();
+        let files = ids.iter().filter_map(|id| quick_times(&folder, id, Some(&next)));
+        let files: Vec<_> = files.map(|(state, times)| (state.unwrap(), times_of(times))).collect();
+        // Enough of them to be written.
+        let none = FileState { inode: u64::MAX, size: 0, changed: 0, modified: 0 };
+        let new = vec![(none, CachedTimes { started_at: 0, last_run_at: None }); 64];
+        next.write(&path, files.into_iter(), new).unwrap();
+    }
+
+    fn cache_all(store: &Store) {
+        cache_as(store, |times| times);
+    }
+
+    /// Files of any time are kept.
+    const ANY_TICK: i64 = i64::MIN / 2;
+
+    #[test]
+    fn a_file_that_is_as_it_was_is_not_read_and_one_that_changed_is() {
+        let world = World::new();
+        make(&world, "a", 1, &[], Left::Ended);
+        make(&world, "b", 2, &[], Left::Ended);
+        assert_eq!(quick(&world.store).0[0].as_str(), "b");
+        cache_as(&world.store, |times| CachedTimes { started_at: 9 - times.started_at, ..times });
+        assert_eq!(quick(&world.store).0[0].as_str(), "a", "as the cache has it");
+        let id: JobId = "a".parse().unwrap();
+        let store = world.store.open_job(&id).unwrap();
+        store.write_job(&world.store.job(&id).unwrap()).unwrap();
+        assert_eq!(quick(&world.store).0[0].as_str(), "b", "as the files have it: a at 1, b, of the cache, at 7");
+    }
+
+    #[test]
+    fn a_list_of_many_jobs_leaves_a_cache_to_the_next_but_of_new_files() {
+        let world = World::new();
+        for at in 0..70 {
+            make(&world, &format!("j{at}"), at % 7, &[], Left::Ended);
+        }
+        let path = world.store.layout().times_cache();
+        let in_root = || fs::read_dir(world.store.layout().root()).unwrap().count();
+        assert_eq!(quick(&world.store), plain(&world.store));
+        assert_eq!(in_root(), 1, "files that were made just now are not kept");
+        let first = world.store.job_times_by(ANY_TICK).unwrap();
+        assert_eq!((in_root(), fs::read(&path).unwrap().len()), (2, 16 + 70 * 56));
+        assert_eq!(world.store.job_times_by(ANY_TICK).unwrap(), first);
+        make(&world, "late", 100, &[], Left::Ended);
+        world.store.open_job(&"j3".parse().unwrap()).unwrap().remove().unwrap();
+        assert_eq!(quick(&world.store), plain(&world.store));
+        assert_eq!(quick(&world.store).0[0].as_str(), "late");
+        // A storage that cannot be written to is read.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(world.store.job_times_by(ANY_TICK).unwrap().len(), 70);
+        assert_eq!(in_root(), 2, "nothing temporary is left");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Records read back ([`JobLog`]): a storage's jobs, a job's Runs, and the events that follow from their facts. The
 //! command line's `log` and embedding programs call it; `recorded_run` reads Runs for the drivers as well.
 //!
-//! Nothing is written or locked, so that a record can be read beside a process that works on the job; a line that is
+//! Nothing of a record is written or locked, so that it can be read beside a process that works on the job; a line that is
 //! not whole yet is not read yet. A part that cannot be read is named, and hides no other. A Run is read line by line:
 //! in memory are only the conversations of Runs that were at work at the same time.
 
