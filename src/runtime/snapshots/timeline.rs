@@ -50,7 +50,11 @@ fn of_run(
     ends: &mut RunEnds,
     points: &mut Vec<SnapshotPoint>,
 ) -> Result<(), RunError> {
-    let mut log = store.open_log(job, run)?;
+    let mut log = match store.open_log(job, run) {
+        // It was imported, or a power cut left its folder alone: there are no facts that could name a state.
+        Err(error) if error.is_not_found() => return Ok(()),
+        opened => opened?,
+    };
     let mut machine = None;
     while let Some(fact) = log.next_fact()? {
         let mut state = match machine.take() {
