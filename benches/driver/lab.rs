@@ -102,6 +102,36 @@ pub struct Lab {
     locks: Mutex<HashMap<Surroundings, Vec<u8>>>,
 }
 
+/// A folder to measure in. Dropped, its files are emptied, and stay: for minutes behind a removal ext4 passes over what was
+/// removed whenever a file is created near by, which takes longer than what is measured. The lab removes all at its end.
+pub struct ScratchFolder(PathBuf);
+
+impl ScratchFolder {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        // They would only fill the disk until the lab's end.
+        let _ = empty_files(&self.0);
+    }
+}
+
+fn empty_files(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            empty_files(&entry.path())?;
+        } else if kind.is_file() {
+            fs::OpenOptions::new().write(true).truncate(true).open(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Lab {
     /// A lab whose scratch files are beneath `folder`, on a disk.
     pub fn new(binary: &Path, folder: &Path, sizes: Sizes) -> Result<Self> {
@@ -116,8 +146,9 @@ impl Lab {
     }
 
     /// A new folder with a configuration and the tool's file.
-    pub fn folder(&self, surroundings: &Surroundings) -> Result<TempDir> {
+    pub fn folder(&self, surroundings: &Surroundings) -> Result<ScratchFolder> {
         let folder = tempfile::tempdir_in(self.scratch.path())?;
+        let folder = ScratchFolder(folder.keep());
         self.furnish(folder.path(), surroundings)?;
         Ok(folder)
     }
