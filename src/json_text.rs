@@ -37,7 +37,7 @@ pub fn write<T: Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) {
     let _ = serde_json::to_writer(text, value);
 }
 
-/// Writes a text as JSON, as [`write`] does. Conversations are mostly texts, and serde's code for any writer and any format
+/// Writes a text as JSON, as [`write()`] does. Conversations are mostly texts, and serde's code for any writer and any format
 /// takes some times as long.
 pub fn write_text(json: &mut Vec<u8>, text: &str) {
     let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');

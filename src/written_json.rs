@@ -1,5 +1,5 @@
 //! Messages and facts in the very form in which this program writes them, read some times as quickly as serde reads them in
-//! any form: [`messages`], [`fact`]. And messages in that form, written as quickly ([`write`]). `store` reads and writes long
+//! any form: [`messages`], [`fact`]. And messages in that form, written as quickly ([`mod@write`]). `store` reads and writes long
 //! records with it.
 //!
 //! Whatever is written otherwise, a part of a message or all of it, is left to serde. So nothing is read here that serde
