@@ -14,9 +14,11 @@ const LINKER_SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AF
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    // The linkers of other systems take no scripts.
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
+    // The linkers of other systems take no scripts, nor does each that a user may have chosen.
     if is("CARGO_CFG_TARGET_OS", "linux")
         && is("PROFILE", "release")
+        && !has_chosen_linker()
         && let Some(out) = env::var_os("OUT_DIR")
     {
         let script = Path::new(&out).join("no-unwind-tables.ld");
@@ -24,6 +26,12 @@ fn main() -> io::Result<()> {
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
     }
     Ok(())
+}
+
+/// Whether the linker is another one than the compiler's own.
+fn has_chosen_linker() -> bool {
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    env::var_os("RUSTC_LINKER").is_some() || flags.contains("fuse-ld") || flags.contains("linker")
 }
 
 fn is(name: &str, value: &str) -> bool {
