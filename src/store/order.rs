@@ -54,7 +54,7 @@ impl Store {
         let ids = self.job_ids()?;
         let mut times = match ReadFolder::open(&self.layout.jobs()) {
             Ok(folder) => self.cached_times(&folder, &ids, tick),
-            Err(_) => ids.iter().map(|id| self.plain_times(id)).collect(),
+            Err(_) => in_parallel(&ids, |id| self.plain_times(id)),
         };
         times.sort_unstable_by(|a, b| (b.started_at.unwrap_or(0), &b.id).cmp(&(a.started_at.unwrap_or(0), &a.id)));
         Ok(times)
