@@ -9,6 +9,7 @@ mod compare;
 mod ignored;
 mod list;
 mod open;
+mod remove;
 mod restore;
 mod rules;
 mod scan;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use compare::{ChangeKind, WorkspaceChange, compare};
 pub use list::{EntryKind, FolderEntry, FolderList, LeftOutEntry};
+pub use remove::remove;
 pub use restore::{RestoreError, restore};
 pub use rules::{ClosedFiles, SnapshotRules};
 pub use scan::{FoundFiles, MAY_HOLD_SECRETS, ObjectSink, ScanError, Scanned, WorkspaceScan};

@@ -1,7 +1,6 @@
 //! [`TurnRunner`]: a turn as a process of its own, so that one job's memory, servers and end are no other's. It is the same
 //! program: what holds for `run` holds for a submitted job.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use perstack::id::JobId;
 use perstack::snapshot::SnapshotMode;
+use perstack::workspace;
 use perstack::workspace_source::WorkspaceSource;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -65,16 +65,11 @@ impl TurnRunner {
         (model, source): (ModelArgs, Option<WorkspaceSource>),
         stop: &CancellationToken,
     ) -> io::Result<ProcessEnd> {
-        let workspace = match source {
-            Some(source) => {
-                let folder = own_folder(&self.process);
-                Some(OwnWorkspace {
-                    source,
-                    folder: folder.ok_or_else(|| io::Error::other("there is no cache folder"))?,
-                })
-            }
-            None => None,
+        let own = |source| {
+            let folder = own_folder(&self.process).ok_or_else(|| io::Error::other("there is no cache folder"))?;
+            Ok::<_, io::Error>(OwnWorkspace { source, folder })
         };
+        let workspace = source.map(own).transpose()?;
         let command = self.command(job, input, model, workspace.as_ref())?;
         let mut child = RunningTurn::start(command, workspace.map(|workspace| workspace.folder))?;
         let text = input.answer.as_ref().map_or(&input.query, |answer| &answer.text);
@@ -192,7 +187,7 @@ impl Drop for RunningTurn {
 async fn remove(folder: Option<PathBuf>) {
     if let Some(folder) = folder {
         // What is left of it is in a folder of its own in the cache.
-        let _ = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
+        let _ = tokio::task::spawn_blocking(move || workspace::remove(&folder)).await;
     }
 }
 

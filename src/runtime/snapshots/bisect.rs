@@ -18,7 +18,7 @@ use crate::runtime::snapshots::timeline::{SnapshotPoint, timeline};
 use crate::runtime::tools::open::command_verifier;
 use crate::skill::base::Verifier;
 use crate::store::Store;
-use crate::workspace::WorkspaceChange;
+use crate::workspace::{WorkspaceChange, remove};
 
 /// The exit code by which a command has a state skipped; git's.
 const SKIP: i32 = 125;
@@ -195,31 +195,15 @@ fn nearest_to_middle(passes: usize, fails: usize, skipped: &BTreeSet<usize>) -> 
     open.min_by_key(|at| at.abs_diff(middle))
 }
 
-/// Makes the folder one with nothing in it. A command may have taken away the right to change what it made.
+/// Makes the folder one with nothing in it.
 fn empty(folder: &Path) -> Result<(), RunError> {
     let failed =
         |action| move |source| RunError::from(SnapshotError::Folder { action, path: folder.to_owned(), source });
     if folder.exists() {
-        open_folders(folder);
-        fs::remove_dir_all(folder).map_err(failed("empty"))?;
+        remove(folder).map_err(failed("empty"))?;
     }
     fs::create_dir_all(folder).map_err(failed("create"))
 }
-
-#[cfg(unix)]
-fn open_folders(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        // What cannot be opened is reported by the removal.
-        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|it| it.path()));
-    }
-}
-
-#[cfg(not(unix))]
-fn open_folders(_: &Path) {}
 
 #[cfg(test)]
 mod tests {
