@@ -5,6 +5,8 @@
 //! Whatever is written otherwise, a part of a message or all of it, is left to serde. So nothing is read here that serde
 //! would read as something else, or not at all; `tests` hold it to that.
 
+pub mod write;
+
 use serde::de::DeserializeOwned;
 
 use crate::content::{Content, ExpertPart, ResultPart};
@@ -245,8 +247,6 @@ fn result(json: &mut WrittenJson<'_>) -> Option<ToolResult> {
     json.needs("}")?;
     Some(ToolResult { id, skill_name, tool_name, result, is_error, found_tools: Box::default() })
 }
-
-pub mod write;
 
 #[cfg(test)]
 mod tests;
